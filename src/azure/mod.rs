@@ -1,0 +1,11 @@
+//! What devices and services must agree on, as pure functions: each fact with its source.
+//!
+//! Sources are named by tag where no public page states the fact: `OBS` is what unmodified SDKs were observed to send,
+//! `REST` the published API specification of the service.
+
+pub mod dps;
+pub mod hub;
+pub mod keys;
+pub mod limits;
+pub mod registration;
+pub mod sas;

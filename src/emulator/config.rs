@@ -1,0 +1,130 @@
+//! Everything an emulator is told: services, hubs, enrollments. No protocol and no socket in here.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::rng::Distribution;
+use crate::text::Secret;
+
+/// A whole emulated DPS with its hubs.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What the emulator draws comes from here, keyed by device, never by order of arrival.
+    pub seed: u64,
+    /// Id scope of the DPS.
+    pub id_scope: String,
+    /// How DPS behaves.
+    pub dps: Dps,
+    /// The linked hubs, at least one, names distinct.
+    pub hubs: Vec<Hub>,
+    /// How hubs are chosen where an enrollment does not say.
+    pub allocation: Allocation,
+    /// Who may register.
+    pub enrollments: Vec<Enrollment>,
+    /// Whether each message's residence is written to the channel.
+    pub stamps: bool,
+}
+
+/// How the emulated DPS behaves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Dps {
+    /// `Retry-After` of 202 replies, whole seconds; absent if `None`.
+    pub retry_after: Option<u64>,
+    /// Polls of an operation that are answered `assigning` before its result is, at least; drawn per registration.
+    pub polls: Distribution,
+    /// Seconds from a registration's arrival until its assignment is decided; drawn per registration.
+    pub assign: Distribution,
+}
+
+impl Dps {
+    /// The longest assignment delay that a draw may give.
+    pub const MAX_ASSIGN: Duration = Duration::from_secs(3_600);
+}
+
+impl Default for Dps {
+    /// The real service's `Retry-After`, and an assignment that is decided by the first poll.
+    fn default() -> Self {
+        Self {
+            retry_after: Some(3),
+            polls: Distribution::Constant(0.0),
+            assign: Distribution::Lognormal { median: 0.8, p99: 2.5 },
+        }
+    }
+}
+
+/// One emulated IoT Hub.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hub {
+    /// Short name, as in `[emulator.hub.north]`.
+    pub name: String,
+    /// The host name that tokens and user names carry; looks real and can never be: `north.azure-devices.localhost`.
+    pub host: String,
+    /// Share of devices under hashed and weighted allocation, relative to the other hubs: 1 to 1000.
+    pub weight: u32,
+}
+
+/// How a registration gets its hub.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Allocation {
+    /// Evenly by weight, from a hash of the registration id: the same device always gets the same hub.
+    Hashed,
+    /// Drawn by weight for each assignment.
+    Weighted,
+    /// Always the hub of that short name.
+    Static(String),
+}
+
+/// Who may register, and with what key.
+#[derive(Debug, Clone)]
+pub struct Enrollment {
+    /// Name, as in `[enrollment.plant]`; the enrollment group id.
+    pub name: String,
+    /// How devices prove themselves.
+    pub attestation: Attestation,
+    /// Disabled enrollments refuse every registration.
+    pub enabled: bool,
+    /// How its devices get their hub; the service's way if `None`.
+    pub allocation: Option<Allocation>,
+    /// What happens when a device that has a hub registers again.
+    pub reprovision: Reprovision,
+}
+
+/// How devices of an enrollment prove themselves. Keys are base64 as the portal shows them.
+#[derive(Debug, Clone)]
+pub enum Attestation {
+    /// Any registration id, with a key derived from one of these.
+    Group {
+        /// First key.
+        primary: Secret,
+        /// Second key, equally valid.
+        secondary: Option<Secret>,
+    },
+    /// One registration id with its own key. Comes before any group.
+    Individual {
+        /// The id it is for.
+        registration_id: String,
+        /// The device's id at the hub; the registration id if `None`.
+        device_id: Option<String>,
+        /// First key.
+        primary: Secret,
+        /// Second key, equally valid.
+        secondary: Option<Secret>,
+    },
+}
+
+/// What happens when a device that has a hub registers again.
+///
+/// Source: <https://learn.microsoft.com/azure/iot-dps/concepts-device-reprovision>
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reprovision {
+    /// Assigned anew, its data moved along if the hub changes: substatus `deviceDataMigrated`.
+    #[default]
+    Migrate,
+    /// Assigned anew, its data reset: substatus `deviceDataReset`.
+    Reset,
+    /// Keeps its hub and data: substatus `initialAssignment`.
+    Never,
+}

@@ -1,0 +1,2 @@
+//! The services' side: an emulated DPS with its hubs.
+pub mod config;

@@ -1,0 +1,13 @@
+//! Muster load-tests an IoT fleet's way into Azure.
+#![forbid(unsafe_code)]
+
+pub mod units;
+pub mod time;
+pub mod rng;
+pub mod text;
+pub mod azure;
+pub mod step;
+pub mod payload;
+pub mod net;
+pub mod emulator;
+pub mod plan;

@@ -1,0 +1,222 @@
+//! What a scenario means: no option left open, a function of (scenario, seed). No I/O in here.
+//!
+//! Devices are never listed: device `n` of a population is computed when it is needed ([`Population::registration_id`],
+//! [`arrival::Arrival::due`], [`telemetry::Telemetry`]), on whatever thread or shard it lives.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::emulator::config;
+use crate::text::Secret;
+
+pub mod arrival;
+pub mod roster;
+pub mod telemetry;
+pub mod threshold;
+
+pub use arrival::Arrival;
+pub use roster::IdPattern;
+pub use telemetry::Telemetry;
+pub use threshold::Threshold;
+
+/// A run with every question answered.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Name of the scenario: its file name without ending.
+    pub name: String,
+    /// All chance of the run comes from here.
+    pub seed: u64,
+    /// Distinguishes runs: `{run}` in id patterns. Eight lower-case hexadecimal digits.
+    pub run_id: String,
+    /// End of the run clock: what is due later is not planned. `None`: the run ends when every device has finished.
+    pub duration: Option<Duration>,
+    /// How long to wait for open answers after that.
+    pub drain: Duration,
+    /// Where the load goes.
+    pub target: Target,
+    /// Whose keys the devices use.
+    pub enrollments: Vec<Enrollment>,
+    /// The devices, by population, in the order of the file.
+    pub populations: Vec<Population>,
+    /// From when on sends are measured, on the run clock; sends due earlier are counted but not in the histograms.
+    pub sends_from: Duration,
+    /// What makes the run pass.
+    pub thresholds: Vec<Threshold>,
+    /// Whether devices tell on standard error what they do.
+    pub narrate: bool,
+}
+
+/// Where the load goes.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// An emulator that the run starts itself. Its enrollments are filled in when the keys are known.
+    Emulator(EmulatorTarget),
+    /// A DPS elsewhere, and the hubs that it names.
+    Azure(AzureTarget),
+    /// No DPS: devices go straight to one hub.
+    Hub(HubTarget),
+}
+
+/// See [`Target::Emulator`].
+#[derive(Debug, Clone)]
+pub struct EmulatorTarget {
+    /// Id scope of its DPS.
+    pub id_scope: String,
+    /// How its DPS behaves.
+    pub dps: config::Dps,
+    /// Its hubs.
+    pub hubs: Vec<config::Hub>,
+    /// How hubs are chosen where an enrollment does not say.
+    pub allocation: config::Allocation,
+}
+
+/// See [`Target::Azure`].
+#[derive(Debug, Clone)]
+pub struct AzureTarget {
+    /// DPS host, with `:port` if it is not 443.
+    pub dps: String,
+    /// Id scope.
+    pub id_scope: String,
+    /// Patterns (`*` stands for any characters but a dot's worth of nothing) of hosts that DPS may send devices to.
+    pub allow: Vec<String>,
+    /// PEM file of authorities to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// See [`Target::Hub`].
+#[derive(Debug, Clone)]
+pub struct HubTarget {
+    /// Hub host, with `:port` if it is not the protocol's own.
+    pub host: String,
+    /// PEM file of authorities to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Whose keys devices use.
+#[derive(Debug, Clone)]
+pub struct Enrollment {
+    /// Name, as in `[enrollment.plant]`.
+    pub name: String,
+    /// Group or individual, and where the keys are.
+    pub keys: Keys,
+    /// For the emulator: disabled enrollments refuse every registration.
+    pub enabled: bool,
+    /// For the emulator: how its devices get their hub.
+    pub allocation: Option<config::Allocation>,
+    /// For the emulator: what a second registration does.
+    pub reprovision: config::Reprovision,
+}
+
+/// Keys of an enrollment.
+#[derive(Debug, Clone)]
+pub enum Keys {
+    /// Every device's key is derived from this.
+    Group {
+        /// The group's primary key.
+        primary: KeySource,
+        /// The group's secondary key, for the emulator.
+        secondary: Option<KeySource>,
+    },
+    /// One device's own.
+    Individual {
+        /// The registration id.
+        registration_id: String,
+        /// The device's id at the hub, if it differs.
+        device_id: Option<String>,
+        /// The device's primary key.
+        primary: KeySource,
+        /// The device's secondary key, for the emulator.
+        secondary: Option<KeySource>,
+    },
+}
+
+/// Where a key is to be found. Reading it is the run's business.
+#[derive(Debug, Clone)]
+pub enum KeySource {
+    /// Made from the seed; for the emulator only.
+    Generated,
+    /// In an environment variable of that name.
+    Environment(String),
+    /// In a file that nobody else may read.
+    File(PathBuf),
+    /// On standard input.
+    Stdin,
+    /// Already known (tests).
+    Known(Secret),
+}
+
+/// A transport that devices speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// HTTPS.
+    Https,
+}
+
+impl Protocol {
+    /// As written in scenario files and results.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Https => "https",
+        }
+    }
+
+    /// The port of that protocol at DPS and hub.
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Https => 443,
+        }
+    }
+}
+
+/// Devices that one `[fleet.NAME]` describes.
+#[derive(Debug, Clone)]
+pub struct Population {
+    /// Name, as in `[fleet.sensors]`.
+    pub name: String,
+    /// How many devices; at least 1.
+    pub count: u64,
+    /// Registration id of each.
+    pub id: IdPattern,
+    /// Index in [`Plan::enrollments`].
+    pub enrollment: usize,
+    /// When each starts.
+    pub arrival: Arrival,
+    /// How they register; `None` for a hub target, which has no DPS.
+    pub provision: Option<Protocol>,
+    /// How they talk to their hub.
+    pub connect: Protocol,
+    /// Until when a step must be done, counted from when it is due.
+    pub deadlines: Deadlines,
+    /// An HTTPS device whose next message is due later than this closes its hub connection until then.
+    pub keep_connection: Duration,
+    /// What they send; `None` for devices that only connect.
+    pub telemetry: Option<Telemetry>,
+}
+
+impl Population {
+    /// Registration id of device `n` (from 0).
+    pub fn registration_id(&self, plan: &Plan, n: u64) -> String {
+        self.id.render(n, &plan.run_id)
+    }
+}
+
+/// Deadlines of steps, each counted from the step's due instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// Of `register`. Default 60 s.
+    pub register: Duration,
+    /// Of `connect`. Default 30 s.
+    pub connect: Duration,
+    /// Of `send`. Default 30 s.
+    pub send: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            register: Duration::from_secs(60),
+            connect: Duration::from_secs(30),
+            send: Duration::from_secs(30),
+        }
+    }
+}
