@@ -7,6 +7,7 @@ pub mod rng;
 pub mod text;
 pub mod azure;
 pub mod step;
+pub mod record;
 pub mod payload;
 pub mod net;
 pub mod emulator;
