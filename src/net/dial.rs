@@ -1,0 +1,240 @@
+//! Opening connections, with a stamp per phase.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::failure::classify;
+use super::memory::MemoryNetwork;
+use super::stream::Stream;
+use crate::step::{Class, Failure, Phase};
+use crate::time::{Clock, Instant};
+
+/// A host name or address with its port.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// Name or address, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// Reads `host`, `host:port`, `1.2.3.4:port`, `[::1]:port`; `None` when that is not what the text is.
+    ///
+    /// The text may come from a server: anything but letters, digits, `.`, `-` and `_` in a name is refused.
+    pub fn parse(text: &str, default_port: u16) -> Option<Self> {
+        if let Some(bracketed) = text.strip_prefix('[') {
+            let (address, rest) = bracketed.split_once(']')?;
+            let address: Ipv6Addr = address.parse().ok()?;
+            let port = match rest {
+                "" => default_port,
+                _ => parse_port(rest.strip_prefix(':')?)?,
+            };
+            return Some(Self { host: address.to_string(), port });
+        }
+        let (host, port) = match text.split_once(':') {
+            Some((host, port)) => (host, parse_port(port)?),
+            None => (text, default_port),
+        };
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if host.is_empty() || host.len() > 253 || !host.chars().all(plain) || host.starts_with(['.', '-']) {
+            return None;
+        }
+        Some(Self { host: host.to_ascii_lowercase(), port })
+    }
+
+    /// Whether this is certainly this machine: `localhost`, a name below it (RFC 6761), 127.0.0.0/8 or ::1. Names that
+    /// only happen to resolve there do not count.
+    pub fn is_loopback(&self) -> bool {
+        match self.host.parse::<IpAddr>() {
+            Ok(address) => address.is_loopback(),
+            Err(_) => is_localhost(&self.host),
+        }
+    }
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+fn parse_port(text: &str) -> Option<u16> {
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())
+        .flatten()
+        .filter(|port| *port > 0)
+}
+
+fn is_localhost(host: &str) -> bool {
+    host == "localhost" || host.ends_with(".localhost")
+}
+
+/// How the connections of one thread are made. Clones share what they know.
+#[derive(Clone)]
+pub enum Network {
+    /// Over TCP and TLS.
+    Sockets(Rc<Sockets>),
+    /// Inside the process (simulated runs).
+    Memory(MemoryNetwork),
+}
+
+/// See [`Network::Sockets`].
+pub struct Sockets {
+    tls: TlsConnector,
+    /// Names that are not looked up: the emulator's hubs.
+    connect_map: Arc<HashMap<String, SocketAddr>>,
+    /// Answers of the resolver. A thread asks once per name and [`DNS_CACHE`]: thousands of devices in one process would
+    /// otherwise measure the resolver of this machine.
+    resolved: RefCell<HashMap<Endpoint, (Instant, SocketAddr)>>,
+}
+
+/// How long a looked-up address is used.
+const DNS_CACHE: Duration = Duration::from_secs(60);
+
+/// A connection that is ready to use.
+pub struct Dialled {
+    /// Its bytes.
+    pub stream: Stream,
+    /// The phases it went through and how long each took.
+    pub phases: Vec<(Phase, Duration)>,
+}
+
+impl Network {
+    /// TCP and TLS with `config`; names in `connect_map` go to the given addresses.
+    pub fn sockets(config: Arc<rustls::ClientConfig>, connect_map: Arc<HashMap<String, SocketAddr>>) -> Self {
+        Self::Sockets(Rc::new(Sockets {
+            tls: TlsConnector::from(config),
+            connect_map,
+            resolved: RefCell::default(),
+        }))
+    }
+
+    /// Opens a connection. The caller bounds the time it may take.
+    ///
+    /// # Errors
+    /// A [`Failure`] that tells the phase by its class.
+    pub async fn dial(&self, clock: &Clock, endpoint: &Endpoint) -> Result<Dialled, Failure> {
+        match self {
+            Self::Sockets(sockets) => sockets.dial(clock, endpoint).await,
+            Self::Memory(network) => match network.dial(&endpoint.host) {
+                Some(stream) => Ok(Dialled { stream, phases: Vec::new() }),
+                None => Err(Failure::new(Class::Refused, &format!("nobody listens as {endpoint}"))),
+            },
+        }
+    }
+}
+
+impl Sockets {
+    async fn dial(&self, clock: &Clock, endpoint: &Endpoint) -> Result<Dialled, Failure> {
+        let mut phases = Vec::with_capacity(3);
+        let name = ServerName::try_from(endpoint.host.clone())
+            .map_err(|_| Failure::new(Class::DnsFailed, &format!("{} is not a host name", endpoint.host)))?;
+        let address = self.resolve(clock, endpoint, &mut phases).await?;
+        let start = clock.now();
+        let tcp = TcpStream::connect(address).await.map_err(|error| classify(&error))?;
+        tcp.set_nodelay(true).map_err(|error| classify(&error))?;
+        let connected = clock.now();
+        phases.push((Phase::Tcp, connected.since(start)));
+        let tls = self.tls.connect(name, tcp).await.map_err(|error| classify(&error))?;
+        phases.push((Phase::Tls, clock.now().since(connected)));
+        Ok(Dialled { stream: Stream::TlsClient(Box::new(tls)), phases })
+    }
+
+    async fn resolve(
+        &self,
+        clock: &Clock,
+        endpoint: &Endpoint,
+        phases: &mut Vec<(Phase, Duration)>,
+    ) -> Result<SocketAddr, Failure> {
+        if let Some(address) = self.connect_map.get(&endpoint.host) {
+            return Ok(*address);
+        }
+        if let Ok(address) = endpoint.host.parse::<IpAddr>() {
+            return Ok(SocketAddr::new(address, endpoint.port));
+        }
+        if is_localhost(&endpoint.host) {
+            return Ok(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), endpoint.port));
+        }
+        let start = clock.now();
+        if let Some((at, address)) = self.resolved.borrow().get(endpoint)
+            && start.since(*at) < DNS_CACHE
+        {
+            return Ok(*address);
+        }
+        let failed = |reason: &str| Failure::new(Class::DnsFailed, &format!("{}: {reason}", endpoint.host));
+        let addresses = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port))
+            .await
+            .map_err(|error| failed(&error.to_string()))?;
+        let address = addresses.into_iter().next().ok_or_else(|| failed("no address"))?;
+        phases.push((Phase::Dns, clock.now().since(start)));
+        self.resolved.borrow_mut().insert(endpoint.clone(), (start, address));
+        Ok(address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_read_with_and_without_port() {
+        for (text, host, port) in [
+            ("Hub.azure-devices.net", "hub.azure-devices.net", 443),
+            ("localhost:8443", "localhost", 8443),
+            ("127.0.0.1:1", "127.0.0.1", 1),
+            ("[::1]:8443", "::1", 8443),
+            ("[::1]", "::1", 443),
+        ] {
+            assert_eq!(Endpoint::parse(text, 443), Some(Endpoint { host: host.into(), port }), "{text}");
+        }
+    }
+
+    #[test]
+    fn hostile_host_names_are_refused() {
+        for text in [
+            "",
+            ":443",
+            "evil.example:22/..",
+            "a b",
+            "a\r\nb",
+            "user@host",
+            "host:0",
+            "host:99999",
+            "host:+1",
+            "host:",
+            "http://host",
+            "[::1",
+            "[host]",
+            ".host",
+            "-host",
+            "hö.st",
+        ] {
+            assert_eq!(Endpoint::parse(text, 443), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn only_certain_names_and_addresses_are_this_machine() {
+        let loopback = |text: &str| Endpoint::parse(text, 1).expect(text).is_loopback();
+        for text in ["localhost", "north.azure-devices.localhost", "127.0.0.9", "[::1]"] {
+            assert!(loopback(text), "{text}");
+        }
+        for text in ["localhost.example.com", "128.0.0.1", "notlocalhost", "10.0.0.1", "[::2]"] {
+            assert!(!loopback(text), "{text}");
+        }
+    }
+}

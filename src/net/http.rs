@@ -1,0 +1,207 @@
+//! HTTP/1.1 as a client: one connection, one request at a time, driven by the task that owns it.
+//!
+//! Hyper's low-level connection, without its pool, which would hide whose connection it is.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1::{Builder, Connection, SendRequest};
+use hyper::header::HeaderValue;
+use hyper::{HeaderMap, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+
+use super::failure::classify;
+use super::stream::Stream;
+use crate::step::{Class, Failure};
+use crate::time::{Clock, Instant};
+
+/// Bytes read at once, and with that the largest head of a response. 1 KiB would save 3 KiB a connection, but services
+/// that add headers for tracing come close to it.
+const READ_BUFFER: usize = 4 * 1024;
+
+/// The largest body that is read of a response.
+const MAX_BODY: usize = 64 * 1024;
+
+/// A connection to an HTTP/1.1 server.
+pub struct HttpConnection {
+    sender: SendRequest<Full<Bytes>>,
+    /// `None` once it has ended.
+    connection: Option<Pin<Box<Connection<TokioIo<Stream>, Full<Bytes>>>>>,
+    pending: Option<Pin<Box<dyn Future<Output = Result<Answer, Trouble>>>>>,
+}
+
+/// The answer to a request.
+#[derive(Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Body, whole.
+    pub body: Bytes,
+    /// When the request was handed to the connection.
+    pub started: Instant,
+    /// When the last byte of the answer was decoded.
+    pub finished: Instant,
+}
+
+/// A request that got no answer.
+#[derive(Debug)]
+pub struct Trouble {
+    /// What happened.
+    pub failure: Failure,
+    /// When the request was handed to the connection; `None` if it certainly never was.
+    pub sent: Option<Instant>,
+}
+
+impl HttpConnection {
+    /// Prepares `stream` for requests; nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Class::BadAnswer`] in theory; hyper's preparation has no way to fail on an open stream.
+    pub async fn new(stream: Stream) -> Result<Self, Failure> {
+        let (sender, connection) = Builder::new()
+            .read_buf_exact_size(Some(READ_BUFFER))
+            .max_headers(64)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| translate(&error))?;
+        Ok(Self { sender, connection: Some(Box::pin(connection)), pending: None })
+    }
+
+    /// Whether another request may be started.
+    pub fn is_open(&self) -> bool {
+        self.connection.is_some() && !self.sender.is_closed()
+    }
+
+    /// Whether a request is under way.
+    pub fn is_busy(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Hands a request to the connection; [`Self::answer`] gives what comes of it.
+    ///
+    /// # Panics
+    /// While another request is under way: HTTP/1.1 has no way to tell answers apart.
+    pub fn start(&mut self, clock: &Clock, request: Request<Full<Bytes>>) {
+        assert!(self.pending.is_none(), "one request at a time");
+        let clock = clock.clone();
+        let started = clock.now();
+        let response = self.sender.try_send_request(request);
+        self.pending = Some(Box::pin(async move {
+            let response = response.await.map_err(|mut error| {
+                // A request that hyper hands back was never written.
+                let sent = error.take_message().is_none().then_some(started);
+                Trouble { failure: translate(error.error()), sent }
+            })?;
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| Trouble {
+                failure: match error.downcast_ref::<hyper::Error>() {
+                    Some(error) => translate(error),
+                    None => Failure::new(Class::BadAnswer, "the body of the answer is too long"),
+                },
+                sent: Some(started),
+            })?;
+            Ok(Answer {
+                status: head.status,
+                headers: head.headers,
+                body: body.to_bytes(),
+                started,
+                finished: clock.now(),
+            })
+        }));
+    }
+
+    /// Drives the connection until the request under way is answered, or, if none is, until the connection ends (an
+    /// answer of `None`). Dropping the future loses nothing.
+    pub async fn answer(&mut self) -> Option<Result<Answer, Trouble>> {
+        std::future::poll_fn(|context| self.poll_answer(context)).await
+    }
+
+    /// See [`Self::answer`].
+    pub fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Answer, Trouble>>> {
+        // The connection first: it writes the request and reads the answer.
+        if let Some(connection) = &mut self.connection
+            && connection.as_mut().poll(context).is_ready()
+        {
+            // Its error reaches the pending request too, and is of no interest without one.
+            self.connection = None;
+        }
+        if let Some(pending) = &mut self.pending {
+            if let Poll::Ready(answer) = pending.as_mut().poll(context) {
+                self.pending = None;
+                return Poll::Ready(Some(answer));
+            }
+            // Reading the body makes room that the connection has to be told of.
+            if let Some(connection) = &mut self.connection
+                && connection.as_mut().poll(context).is_ready()
+            {
+                self.connection = None;
+                context.waker().wake_by_ref();
+            }
+            return Poll::Pending;
+        }
+        if self.connection.is_none() { Poll::Ready(None) } else { Poll::Pending }
+    }
+
+    /// Sends one request and waits for its answer.
+    ///
+    /// # Errors
+    /// [`Trouble`] when the connection fails or the answer is no HTTP.
+    pub async fn request(&mut self, clock: &Clock, request: Request<Full<Bytes>>) -> Result<Answer, Trouble> {
+        self.start(clock, request);
+        match self.answer().await {
+            Some(answer) => answer,
+            None => Err(Trouble {
+                failure: Failure::new(Class::Closed, "the connection ended before the request"),
+                sent: None,
+            }),
+        }
+    }
+
+    /// Ends the connection in order (TLS close_notify), without waiting for the peer.
+    pub async fn close(mut self) {
+        use tokio::io::AsyncWriteExt as _;
+        if self.pending.is_none()
+            && let Some(connection) = self.connection.take()
+        {
+            let parts = Pin::into_inner(connection).into_parts();
+            let mut stream = parts.io.into_inner();
+            let _ = stream.shutdown().await;
+        }
+    }
+}
+
+/// What our devices call themselves.
+pub const USER_AGENT: &str = concat!("muster/", env!("CARGO_PKG_VERSION"));
+
+/// A header's value from bytes.
+///
+/// # Errors
+/// [`Class::Rejected`] for bytes that no header may hold; the message does not repeat them, for they may be a token.
+pub fn header_value(bytes: &[u8]) -> Result<HeaderValue, Failure> {
+    HeaderValue::from_bytes(bytes)
+        .map_err(|_| Failure::new(Class::Rejected, "a host or token that cannot stand in an HTTP header"))
+}
+
+fn translate(error: &hyper::Error) -> Failure {
+    use std::error::Error as _;
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+            return classify(io);
+        }
+        source = cause.source();
+    }
+    let class = if error.is_parse() || error.is_parse_too_large() {
+        Class::BadAnswer
+    } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+        Class::Closed
+    } else {
+        Class::OtherIo
+    };
+    Failure::new(class, &error.to_string())
+}
