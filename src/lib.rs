@@ -10,5 +10,6 @@ pub mod step;
 pub mod record;
 pub mod payload;
 pub mod net;
+pub mod device;
 pub mod emulator;
 pub mod plan;

@@ -1,0 +1,356 @@
+//! One simulated device: registers, connects, sends.
+//!
+//! [`life`] decides and [`dps`], [`hub`] act; this file drives them. Books are kept as each step ends. Devices know neither the
+//! plan nor the emulator: they are told a [`world::Profile`] and meet services through bytes.
+
+use std::rc::Rc;
+
+use crate::rng::{self, Purpose};
+use crate::step::{Cause, Exchange, Failure, Milestone, Outcome, Reason, StepKind};
+use crate::time::Instant;
+
+pub mod dps;
+pub mod hub;
+pub mod life;
+mod link;
+pub mod outbox;
+pub mod retry;
+pub mod world;
+
+use hub::Event;
+use hub::https::HubHttps;
+use life::{Call, Ended, Happened, Life, Next};
+use link::Link;
+use outbox::{Outbox, Tick};
+use world::{Narration, Phase, Profile, Route, World};
+
+/// Lives the life of device `n` of a population, which is due to start at `due`. Ends when the device has finished, gave up, or
+/// the run is over; everything it owed is in the books by then.
+pub async fn live(world: Rc<World>, profile: Rc<Profile>, n: u64, registration_id: String, due: Instant) {
+    let draws = rng::stream(world.seed, &profile.name, n, Purpose::Retry);
+    let life = match profile.route {
+        Route::Dps { .. } => Life::with_registration(due, profile.limits, draws),
+        Route::Hub { .. } => Life::without_registration(due, profile.limits, draws),
+    };
+    let device = Device {
+        n,
+        due,
+        link: Link::new(registration_id, &profile.key, &profile.route),
+        life,
+        outbox: Outbox::default(),
+        sent_any: false,
+        world,
+        profile,
+    };
+    device.run().await;
+}
+
+struct Device {
+    world: Rc<World>,
+    profile: Rc<Profile>,
+    n: u64,
+    due: Instant,
+    life: Life,
+    link: Link,
+    outbox: Outbox,
+    sent_any: bool,
+}
+
+impl Device {
+    async fn run(mut self) {
+        self.book_start();
+        loop {
+            match self.life.next() {
+                Next::At(at, call) => self.call_at(at, call).await,
+                Next::Serve => self.serve().await,
+                Next::Ended(end) => {
+                    self.settle(end);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn book_start(&self) {
+        let mut books = self.world.recorder.borrow_mut();
+        books.device_started(self.profile.population);
+        if matches!(self.profile.route, Route::Dps { .. }) {
+            books.milestone_due(self.profile.population, Milestone::TimeToAssigned);
+        }
+        if self.profile.sending.is_some() {
+            books.milestone_due(self.profile.population, Milestone::TimeToFirstTelemetry);
+        }
+    }
+
+    /// Waits until `at` and makes a call; messages go on becoming due meanwhile.
+    async fn call_at(&mut self, at: Instant, call: Call) {
+        let mut seen = self.world.stop.phase();
+        if seen == Phase::Over {
+            return self.abandon();
+        }
+        let Some((kind, deadline)) = self.life.step() else { return };
+        let happened = self.attempt(at, call, kind, deadline, &mut seen).await;
+        match happened {
+            Some(happened) => self.happened(happened),
+            None if seen == Phase::Over => self.abandon(),
+            // Nothing is owed and no more will be: the connection is not needed again.
+            None => self.life.finish(),
+        }
+    }
+
+    /// What came of the call; `None` if the run ended first, or the call is not needed any more.
+    async fn attempt(
+        &mut self,
+        at: Instant,
+        call: Call,
+        kind: StepKind,
+        deadline: Instant,
+        seen: &mut Phase,
+    ) -> Option<Happened> {
+        let Self { life, link, outbox, world, profile, .. } = self;
+        let mut attempt = std::pin::pin!(async {
+            world.agenda.until(at).await;
+            let now = world.agenda.now();
+            if life.ready(now) {
+                world.recorder.borrow_mut().due(profile.population, kind);
+            }
+            life.started(now);
+            // Boxed, for a device is in this state for a small part of its life and should not be as large as it.
+            let called = Box::pin(link.call(world, profile, call));
+            match world.agenda.clock().until(deadline, called).await {
+                Some(happened) => happened,
+                None => Happened::Failed(link.timed_out()),
+            }
+        });
+        loop {
+            tokio::select! {
+                biased;
+                happened = &mut attempt => return Some(happened),
+                phase = world.stop.left(*seen) => {
+                    *seen = phase;
+                    // A connection that is only due with the next message is not needed any more if there is none.
+                    let needless = kind == StepKind::Connect && world.agenda.now() < at && outbox.is_idle();
+                    if phase == Phase::Over || needless {
+                        return None;
+                    }
+                }
+                // None of them can be under way: there is no hub connection.
+                _ = outbox.tick(world, profile) => {}
+            }
+        }
+    }
+
+    fn happened(&mut self, happened: Happened) {
+        let now = self.world.agenda.now();
+        let connected = happened == Happened::Connected;
+        let failure = match &happened {
+            Happened::Failed(failure) => Some(failure.clone()),
+            _ => None,
+        };
+        let kind = self.life.step().map(|(kind, _)| kind);
+        match (self.life.happened(now, happened), kind) {
+            (Some(ended), _) => self.book(&ended),
+            (None, Some(kind)) => {
+                if let Some(failure) = &failure {
+                    self.world.recorder.borrow_mut().failed_attempt(
+                        self.profile.population,
+                        kind,
+                        failure,
+                        now,
+                    );
+                }
+            }
+            (None, None) => {}
+        }
+        if let Some(failure) = &failure {
+            self.world.narrate(Narration::Failed(failure));
+        }
+        if connected {
+            self.world.recorder.borrow_mut().device_connected(self.profile.population);
+            self.outbox.start(&self.profile, self.n, now);
+        }
+    }
+
+    fn book(&mut self, ended: &Ended) {
+        let mut books = self.world.recorder.borrow_mut();
+        let observation = &ended.observation;
+        books.step(self.profile.population, observation, ended.failure.as_ref());
+        if observation.kind == StepKind::Register && observation.outcome == Outcome::Acknowledged {
+            let took = observation.finished.since(self.due);
+            books.milestone(self.profile.population, Milestone::TimeToAssigned, took);
+            drop(books);
+            self.link.leave_dps();
+            if let Some(assigned) = &self.link.assigned {
+                self.world.narrate(Narration::Assigned(assigned));
+            }
+        }
+    }
+
+    /// Sends what is due while the hub connection lasts.
+    async fn serve(&mut self) {
+        let (world, profile) = (Rc::clone(&self.world), Rc::clone(&self.profile));
+        let mut seen = world.stop.phase();
+        loop {
+            if seen == Phase::Over {
+                return self.abandon();
+            }
+            if let Err(failure) = self.hand_over() {
+                return self.disconnect(Some(failure), &[], Cause::ConnectionLost);
+            }
+            let now = world.agenda.now();
+            let next_due = self.outbox.next_due(&world, &profile);
+            if self.outbox.is_idle() {
+                let holds = profile.hold && seen == Phase::Running && profile.sending.is_none();
+                match next_due {
+                    None if !holds => return self.leave_hub(None),
+                    Some(due) if due.since(now) > profile.keep_connection => {
+                        return self.leave_hub(Some(due));
+                    }
+                    _ => {}
+                }
+            }
+            let Some(hub) = &mut self.link.hub else {
+                return self.disconnect(None, &[], Cause::ConnectionLost);
+            };
+            tokio::select! {
+                biased;
+                event = hub.event(world.agenda.clock()) => {
+                    if !self.event(event) {
+                        return;
+                    }
+                }
+                tick = self.outbox.tick(&world, &profile) => {
+                    if tick == Tick::Overdue {
+                        // HTTP has no way to give up one answer but to give up the connection.
+                        let failure = self.link.timed_out();
+                        return self.disconnect(Some(failure), &[], Cause::Deadline);
+                    }
+                }
+                phase = world.stop.left(seen) => seen = phase,
+            }
+        }
+    }
+
+    /// Takes a report of the hub connection; `false` when the connection is gone.
+    fn event(&mut self, event: Event) -> bool {
+        let (world, profile) = (&self.world, &self.profile);
+        match event {
+            Event::Acknowledged { sequence, started, finished } => {
+                self.outbox.answered(
+                    world,
+                    profile,
+                    sequence,
+                    (started, finished),
+                    Outcome::Acknowledged,
+                    None,
+                );
+                let mut books = world.recorder.borrow_mut();
+                books.exchange(profile.population, Exchange::HttpPost, finished.since(started), true);
+                if !self.sent_any {
+                    self.sent_any = true;
+                    let took = finished.since(self.due);
+                    books.milestone(profile.population, Milestone::TimeToFirstTelemetry, took);
+                }
+                drop(books);
+                world.narrate(Narration::Sent(sequence));
+                self.life.works();
+            }
+            Event::Refused { sequence, failure, started, finished } => {
+                let outcome = Outcome::Failed(failure.class);
+                self.outbox.answered(world, profile, sequence, (started, finished), outcome, Some(&failure));
+                let took = finished.since(started);
+                world.recorder.borrow_mut().exchange(profile.population, Exchange::HttpPost, took, false);
+                world.narrate(Narration::Failed(&failure));
+            }
+            Event::Lost { failure, unsent } => {
+                self.disconnect(failure, &unsent, Cause::ConnectionLost);
+                return false;
+            }
+        }
+        if self.link.hub.as_ref().is_some_and(HubHttps::is_over) {
+            // The hub announced the end of the connection with its answer.
+            self.disconnect(None, &[], Cause::ConnectionLost);
+            return false;
+        }
+        true
+    }
+
+    /// Hands over messages as long as the connection and the window take them.
+    fn hand_over(&mut self) -> Result<(), Failure> {
+        let (world, profile) = (&self.world, &self.profile);
+        let Some(sending) = &profile.sending else { return Ok(()) };
+        self.outbox.notice(world, profile);
+        while self.outbox.may_send(sending) && self.link.hub.as_ref().is_some_and(HubHttps::can_send) {
+            let Some(owed) = self.outbox.take() else { break };
+            if owed.sequence == 1 {
+                world.narrate(Narration::WillSend);
+            }
+            world.narrate(Narration::Sending(owed.sequence));
+            self.link.send(world, profile, self.n, owed.sequence)?;
+        }
+        Ok(())
+    }
+
+    /// The hub connection is gone, or is given up.
+    fn disconnect(&mut self, failure: Option<Failure>, unsent: &[u64], cause: Cause) {
+        let now = self.world.agenda.now();
+        self.link.drop_hub();
+        self.outbox.lost(&self.world, &self.profile, unsent, cause);
+        self.world.recorder.borrow_mut().device_disconnected(self.profile.population);
+        if let Some(failure) = &failure {
+            self.world.recorder.borrow_mut().failed_attempt(
+                self.profile.population,
+                StepKind::Send,
+                failure,
+                now,
+            );
+            self.world.narrate(Narration::Failed(failure));
+        }
+        let next = self.outbox.next_due(&self.world, &self.profile);
+        // With a message waiting, at once; else with the next message: an idle HTTPS device has no need of a connection.
+        match next.filter(|_| self.outbox.is_idle()) {
+            Some(due) => self.life.disconnected(now, due.max(now), failure.as_ref()),
+            None if self.outbox.is_idle() && self.profile.sending.is_some() => self.life.finish(),
+            None => self.life.disconnected(now, now, failure.as_ref()),
+        }
+    }
+
+    /// Closes the hub connection, until the next message is due or for good.
+    fn leave_hub(&mut self, until: Option<Instant>) {
+        if let Some(hub) = self.link.hub.take() {
+            tokio::task::spawn_local(hub.close());
+        }
+        self.world.recorder.borrow_mut().device_disconnected(self.profile.population);
+        match until {
+            Some(due) => self.life.disconnected(self.world.agenda.now(), due, None),
+            None => self.life.finish(),
+        }
+    }
+
+    /// The run is over.
+    fn abandon(&mut self) {
+        let interrupted = self.world.stop.is_interrupted();
+        if self.life.next() == Next::Serve {
+            self.world.recorder.borrow_mut().device_disconnected(self.profile.population);
+        }
+        if let Some(ended) = self.life.abandon(self.world.agenda.now(), interrupted) {
+            let mut books = self.world.recorder.borrow_mut();
+            if !ended.met {
+                books.due(self.profile.population, ended.observation.kind);
+            }
+            books.step(self.profile.population, &ended.observation, None);
+        }
+    }
+
+    fn settle(&mut self, end: life::End) {
+        let (cause, reason) = match end {
+            life::End::GaveUp(_) | life::End::Finished => (Cause::ConnectionLost, Reason::DeviceStopped),
+            life::End::Abandoned if self.world.stop.is_interrupted() => {
+                (Cause::Interrupted, Reason::Interrupted)
+            }
+            life::End::Abandoned => (Cause::RunEnded, Reason::RunEnded),
+        };
+        self.outbox.abandon(&self.world, &self.profile, cause, reason);
+        self.world.recorder.borrow_mut().device_finished(self.profile.population);
+    }
+}

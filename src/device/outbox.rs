@@ -1,0 +1,188 @@
+//! The messages of one device that are due: waiting for their turn, or under way.
+
+use std::collections::VecDeque;
+
+use super::world::{Phase, Profile, Sending, World};
+use crate::step::{Cause, Failure, Observation, Outcome, Reason, StepKind};
+use crate::time::Instant;
+
+/// What a device owes its hub. Empty until the device was first connected, from when on its telemetry grid counts.
+#[derive(Default)]
+pub struct Outbox {
+    grid: Option<GridPosition>,
+    waiting: VecDeque<Owed>,
+    /// In the order they were sent, which is the order of their deadlines.
+    under_way: VecDeque<Owed>,
+}
+
+struct GridPosition {
+    device: u64,
+    origin: Instant,
+    next: u64,
+    next_due: Instant,
+}
+
+/// A message that is due.
+#[derive(Debug, Clone, Copy)]
+pub struct Owed {
+    /// Number of the message, from 1.
+    pub sequence: u64,
+    due: Instant,
+    ready: Instant,
+}
+
+/// What a [`Outbox::tick`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tick {
+    /// Messages became due, or waited for too long.
+    Due,
+    /// A message under way was not answered by its deadline.
+    Overdue,
+}
+
+impl Outbox {
+    /// Starts the grid of device `device`; only the first time counts.
+    pub fn start(&mut self, profile: &Profile, device: u64, connected: Instant) {
+        if let (None, Some(sending)) = (&self.grid, &profile.sending) {
+            let next_due = connected + (sending.due)(device, 0);
+            self.grid = Some(GridPosition { device, origin: connected, next: 0, next_due });
+        }
+    }
+
+    /// When the next message becomes due, if the plan has one.
+    pub fn next_due(&self, world: &World, profile: &Profile) -> Option<Instant> {
+        let (grid, sending) = (self.grid.as_ref()?, profile.sending.as_ref()?);
+        let planned = sending.messages.is_none_or(|messages| grid.next < messages)
+            && world.stop.plans(grid.next_due)
+            && world.stop.phase() == Phase::Running;
+        planned.then_some(grid.next_due)
+    }
+
+    /// Whether nothing is owed now.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.under_way.is_empty()
+    }
+
+    /// Whether a message waits and may go, as far as the device's window is concerned.
+    pub fn may_send(&self, sending: &Sending) -> bool {
+        !self.waiting.is_empty() && self.under_way.len() < sending.in_flight
+    }
+
+    /// Takes the message whose turn it is; it is under way from now on.
+    pub fn take(&mut self) -> Option<Owed> {
+        let owed = self.waiting.pop_front()?;
+        self.under_way.push_back(owed);
+        Some(owed)
+    }
+
+    /// Waits until a message becomes due or a deadline passes, and books what did.
+    pub async fn tick(&mut self, world: &World, profile: &Profile) -> Tick {
+        let due = self.next_due(world, profile);
+        let deadline = [self.waiting.front(), self.under_way.front()]
+            .into_iter()
+            .flatten()
+            .map(|owed| owed.due + profile.send_deadline)
+            .min();
+        tokio::select! {
+            biased;
+            () = async { world.agenda.until(due.expect("is some")).await }, if due.is_some() => {}
+            () = async { world.agenda.clock().sleep_until(deadline.expect("is some")).await }, if deadline.is_some() => {}
+            else => std::future::pending().await,
+        }
+        self.notice(world, profile);
+        self.expire(world, profile)
+    }
+
+    /// A message under way was answered.
+    pub fn answered(
+        &mut self,
+        world: &World,
+        profile: &Profile,
+        sequence: u64,
+        (started, finished): (Instant, Instant),
+        outcome: Outcome,
+        failure: Option<&Failure>,
+    ) {
+        // An answer to nothing that is under way is the peer's mistake; there is nothing to book.
+        if let Some(at) = self.under_way.iter().position(|owed| owed.sequence == sequence)
+            && let Some(owed) = self.under_way.remove(at)
+        {
+            owed.book(world, profile, started, finished, outcome, failure);
+        }
+    }
+
+    /// The connection is gone: what was under way is unknown, but for messages that were certainly never written, which
+    /// wait again.
+    pub fn lost(&mut self, world: &World, profile: &Profile, unsent: &[u64], cause: Cause) {
+        let now = world.agenda.now();
+        while let Some(owed) = self.under_way.pop_back() {
+            if unsent.contains(&owed.sequence) {
+                self.waiting.push_front(owed);
+            } else {
+                // Response and service time of an unknown message are in no histogram: `started` only orders the instants.
+                owed.book(world, profile, owed.ready, now, Outcome::Unknown(cause), None);
+            }
+        }
+    }
+
+    /// Nothing will be sent any more.
+    pub fn abandon(&mut self, world: &World, profile: &Profile, cause: Cause, reason: Reason) {
+        self.lost(world, profile, &[], cause);
+        let now = world.agenda.now();
+        for owed in std::mem::take(&mut self.waiting) {
+            owed.book(world, profile, now, now, Outcome::NotSent(reason), None);
+        }
+        self.grid = None;
+    }
+
+    /// Books every message that is due by now: it waits, or the queue is full.
+    pub fn notice(&mut self, world: &World, profile: &Profile) {
+        let Some(sending) = &profile.sending else { return };
+        let now = world.agenda.now();
+        while let Some(due) = self.next_due(world, profile).filter(|due| *due <= now) {
+            let grid = self.grid.as_mut().expect("a message that is due is on a grid");
+            grid.next += 1;
+            grid.next_due = grid.origin + (sending.due)(grid.device, grid.next);
+            let owed = Owed { sequence: grid.next, due, ready: now };
+            world.recorder.borrow_mut().due(profile.population, StepKind::Send);
+            // A message that can go at once does not take a place in the queue.
+            let free = sending.in_flight.saturating_sub(self.under_way.len());
+            if self.waiting.len() < sending.queue + free {
+                self.waiting.push_back(owed);
+            } else {
+                owed.book(world, profile, now, now, Outcome::NotSent(Reason::QueueFull), None);
+            }
+        }
+    }
+
+    fn expire(&mut self, world: &World, profile: &Profile) -> Tick {
+        let now = world.agenda.now();
+        while let Some(owed) = self.waiting.pop_front_if(|owed| owed.due + profile.send_deadline <= now) {
+            owed.book(world, profile, now, now, Outcome::NotSent(Reason::Deadline), None);
+        }
+        let overdue = self.under_way.front().is_some_and(|owed| owed.due + profile.send_deadline <= now);
+        if overdue { Tick::Overdue } else { Tick::Due }
+    }
+}
+
+impl Owed {
+    fn book(
+        self,
+        world: &World,
+        profile: &Profile,
+        started: Instant,
+        finished: Instant,
+        outcome: Outcome,
+        failure: Option<&Failure>,
+    ) {
+        let observation = Observation {
+            kind: StepKind::Send,
+            due: self.due,
+            ready: self.ready,
+            started,
+            finished,
+            outcome,
+        };
+        world.recorder.borrow_mut().step(profile.population, &observation, failure);
+    }
+}

@@ -1,0 +1,306 @@
+//! What the devices of one thread share.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::dps::Assigned;
+use super::life::Limits;
+use crate::azure::keys::{DeviceKey, GroupKey};
+use crate::net::dial::{Endpoint, Network};
+use crate::payload::Payload;
+use crate::record::Recorder;
+use crate::step::{Class, Failure};
+use crate::text::Untrusted;
+use crate::time::{Agenda, Instant};
+
+/// What the devices of one thread share.
+pub struct World {
+    /// Clock and due times.
+    pub agenda: Agenda,
+    /// How connections are made.
+    pub network: Network,
+    /// The books.
+    pub recorder: RefCell<Recorder>,
+    /// When to stop.
+    pub stop: Stop,
+    /// Distinguishes runs; part of message ids.
+    pub run_id: String,
+    /// All chance comes from here.
+    pub seed: u64,
+    /// Told what devices do, if someone wants to know.
+    pub narrator: Option<Box<dyn Fn(Narration<'_>)>>,
+}
+
+/// What devices of one population have in common.
+pub struct Profile {
+    /// Index of the population, for the books.
+    pub population: usize,
+    /// Name of the population, for the random streams.
+    pub name: String,
+    /// Whose keys.
+    pub key: Key,
+    /// Where devices go.
+    pub route: Route,
+    /// Deadlines of register and connect.
+    pub limits: Limits,
+    /// Deadline of a send, from its due instant.
+    pub send_deadline: Duration,
+    /// A hub connection is closed when the next message is due later than this.
+    pub keep_connection: Duration,
+    /// What devices send.
+    pub sending: Option<Sending>,
+    /// Whether devices with nothing left to send stay connected until the run ends.
+    pub hold: bool,
+}
+
+/// Whose keys.
+#[derive(Debug, Clone)]
+pub enum Key {
+    /// Derived from a group's key on use; not kept.
+    Group(GroupKey),
+    /// The device's own.
+    Individual {
+        /// Its key.
+        key: DeviceKey,
+        /// Its id at a hub that it reaches without DPS, if that differs from the registration id.
+        device_id: Option<String>,
+    },
+}
+
+impl Key {
+    /// The key of the device with that registration id.
+    pub fn of(&self, registration_id: &str) -> DeviceKey {
+        match self {
+            Self::Group(group) => group.derive(registration_id),
+            Self::Individual { key, .. } => key.clone(),
+        }
+    }
+}
+
+/// Where devices go.
+pub enum Route {
+    /// To DPS, and then to the hub it names.
+    Dps {
+        /// Where DPS is.
+        endpoint: Endpoint,
+        /// As written in the `Host` header.
+        host: String,
+        /// Id scope.
+        id_scope: String,
+        /// Which hubs may be contacted.
+        hubs: HubRule,
+    },
+    /// Straight to this hub.
+    Hub {
+        /// Where it is.
+        endpoint: Endpoint,
+        /// As written in tokens and headers.
+        host: String,
+    },
+}
+
+/// Which hubs DPS may send devices to. Loopback is always allowed.
+#[derive(Debug, Clone, Default)]
+pub struct HubRule {
+    /// Patterns of host names; `*` stands for any number of characters.
+    pub allow: Vec<String>,
+    /// Port of the hub where its name has none.
+    pub default_port: u16,
+}
+
+impl HubRule {
+    /// Where to connect for a hub that DPS named.
+    ///
+    /// # Errors
+    /// [`Class::BadAnswer`] if it is no host, [`Class::HubNotAllowed`] if no pattern matches.
+    pub fn admit(&self, hub: &Untrusted) -> Result<Endpoint, Failure> {
+        let endpoint = Endpoint::parse(hub.raw(), self.default_port).ok_or_else(|| {
+            Failure::new(
+                Class::BadAnswer,
+                &format!("assigned to {:?}, which is no host name", hub.terminal()),
+            )
+        })?;
+        if endpoint.is_loopback() || self.allow.iter().any(|pattern| matches(pattern, &endpoint.host)) {
+            return Ok(endpoint);
+        }
+        Err(Failure::new(
+            Class::HubNotAllowed,
+            &format!("assigned to {}, which was not contacted", hub.terminal()),
+        ))
+    }
+}
+
+/// Whether `host` is of the form `pattern`; case does not count.
+pub fn matches(pattern: &str, host: &str) -> bool {
+    let pattern = pattern.to_ascii_lowercase();
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = host.strip_prefix(first) else { return false };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+/// What devices send.
+pub struct Sending {
+    /// Messages per device; `None`: until the run ends.
+    pub messages: Option<u64>,
+    /// Messages that may be under way at once.
+    pub in_flight: usize,
+    /// Messages that may wait.
+    pub queue: usize,
+    /// What they hold.
+    pub payload: Payload,
+    /// When message k (from 0) of device n is due, counted from when the device was first connected.
+    pub due: Box<dyn Fn(u64, u64) -> Duration>,
+}
+
+/// How far a run has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Steps become due.
+    Running,
+    /// Nothing more becomes due; open answers are awaited.
+    Draining,
+    /// What is open is given up.
+    Over,
+}
+
+/// Tells the devices of one thread when to stop.
+#[derive(Debug)]
+pub struct Stop {
+    phase: Cell<Phase>,
+    interrupted: Cell<bool>,
+    /// A step that is due later is not planned.
+    end: Cell<Option<Instant>>,
+    changed: Notify,
+}
+
+impl Stop {
+    /// A run that ends at `end`, or when all devices have finished.
+    pub fn new(end: Option<Instant>) -> Self {
+        Self {
+            phase: Cell::new(Phase::Running),
+            interrupted: Cell::new(false),
+            end: Cell::new(end),
+            changed: Notify::new(),
+        }
+    }
+
+    /// How far the run has come.
+    pub fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// Whether somebody ended it before its time.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.get()
+    }
+
+    /// Whether a step that is due then belongs to the run.
+    pub fn plans(&self, due: Instant) -> bool {
+        self.end.get().is_none_or(|end| due <= end)
+    }
+
+    /// Moves on to `phase`; never back.
+    ///
+    /// * `interrupted`: before its time, so that nothing that is due after `now` is planned any more
+    pub fn advance(&self, phase: Phase, now: Instant, interrupted: bool) {
+        if phase <= self.phase.get() {
+            return;
+        }
+        self.phase.set(phase);
+        if interrupted {
+            self.interrupted.set(true);
+        }
+        if self.end.get().is_none_or(|end| now < end) {
+            self.end.set(Some(now));
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until the phase is another than `seen`.
+    pub fn left(&self, seen: Phase) -> impl Future<Output = Phase> + '_ {
+        let mut notified = Box::pin(self.changed.notified());
+        std::future::poll_fn(move |context| {
+            use std::task::Poll;
+            loop {
+                if self.phase.get() != seen {
+                    return Poll::Ready(self.phase.get());
+                }
+                match notified.as_mut().poll(context) {
+                    Poll::Ready(()) => notified.set(self.changed.notified()),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+    }
+}
+
+/// What a device does, for people who want to follow it.
+#[derive(Debug)]
+pub enum Narration<'a> {
+    /// DPS named its hub.
+    Assigned(&'a Assigned),
+    /// The first message is about to go.
+    WillSend,
+    /// A message goes.
+    Sending(u64),
+    /// A message was confirmed.
+    Sent(u64),
+    /// Something did not work.
+    Failed(&'a Failure),
+}
+
+impl World {
+    /// Tells the narrator, if there is one.
+    pub fn narrate(&self, narration: Narration<'_>) {
+        if let Some(narrator) = &self.narrator {
+            narrator(narration);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hub_outside_of_the_allowed_patterns_is_refused() {
+        let rule = HubRule { allow: vec!["contoso-*.azure-devices.net".into()], default_port: 443 };
+        let admit = |hub: &str| rule.admit(&Untrusted::new(hub)).map(|endpoint| endpoint.to_string());
+        assert_eq!(admit("Contoso-1.azure-devices.net"), Ok("contoso-1.azure-devices.net:443".into()));
+        assert_eq!(admit("localhost:8443"), Ok("localhost:8443".into()));
+        assert_eq!(admit("evil.example").map_err(|f| f.class), Err(Class::HubNotAllowed));
+        assert_eq!(
+            admit("contoso-1.azure-devices.net.evil.example").map_err(|f| f.class),
+            Err(Class::HubNotAllowed)
+        );
+        assert_eq!(admit("evil.example:22/..").map_err(|f| f.class), Err(Class::BadAnswer));
+        assert_eq!(admit("a\r\nb").map_err(|f| f.class), Err(Class::BadAnswer));
+    }
+
+    #[test]
+    fn patterns_match_with_any_number_of_stars() {
+        for (pattern, host, expected) in [
+            ("*", "a.b", true),
+            ("a.b", "a.b", true),
+            ("A.B", "a.b", true),
+            ("a.b", "a.bc", false),
+            ("*.b", "a.b", true),
+            ("a*b*c", "axxbyyc", true),
+            ("a*b*c", "axxcyyb", false),
+            ("ab*ba", "aba", false),
+        ] {
+            assert_eq!(matches(pattern, host), expected, "{pattern} {host}");
+        }
+    }
+}
