@@ -33,6 +33,11 @@ pub fn operation_path(id_scope: &str, registration_id: &str, operation_id: &str)
     format!("/{id_scope}/registrations/{registration_id}/operations/{operation_id}?api-version={API_VERSION}")
 }
 
+/// Path and query of a lookup of what is registered (POST).
+pub fn lookup_path(id_scope: &str, registration_id: &str) -> String {
+    format!("/{id_scope}/registrations/{registration_id}?api-version={API_VERSION}")
+}
+
 /// Body of a register request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -120,6 +125,20 @@ pub mod status {
     pub const FAILED: &str = "failed";
 }
 
+/// Values of [`RegistrationState::substatus`].
+///
+/// Source: <https://learn.microsoft.com/rest/api/iot-dps/device/runtime-registration> (ProvisioningServiceSubstatus)
+pub mod substatus {
+    /// Assigned for the first time.
+    pub const INITIAL_ASSIGNMENT: &str = "initialAssignment";
+    /// Assigned to a different hub, its data moved along.
+    pub const DEVICE_DATA_MIGRATED: &str = "deviceDataMigrated";
+    /// Assigned to a different hub, its data as the enrollment has it.
+    pub const DEVICE_DATA_RESET: &str = "deviceDataReset";
+    /// Assigned again to the hub it had.
+    pub const REPROVISIONED: &str = "reprovisionedToInitialAssignment";
+}
+
 /// Body of an error reply. The HTTP status is `error_code / 1000`, repeated in the header [`ERROR_CODE_HEADER`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -157,6 +176,8 @@ pub mod error_code {
     pub const METHOD_NOT_ALLOWED: i64 = 405_000;
     /// The enrollment is disabled. Real text for this case was not found; the hub's own is 403012.
     pub const DISABLED: i64 = 403_012;
+    /// The body took too long to arrive. Our own choice: the real service's limit is not published.
+    pub const TIMEOUT: i64 = 408_001;
     /// Body too large.
     pub const TOO_LARGE: i64 = 413_001;
     /// The body is not JSON.

@@ -81,6 +81,8 @@ impl HubError {
     pub const DEVICE_NOT_FOUND: Self = Self { code: 404_001, name: "DeviceNotFound" };
     /// The path exists, but not for this method.
     pub const METHOD_NOT_ALLOWED: Self = Self { code: 405_000, name: "MethodNotAllowed" };
+    /// The body took too long to arrive. Our own choice: the real hub's limit is not published.
+    pub const REQUEST_TIMEOUT: Self = Self { code: 408_001, name: "RequestTimeout" };
     /// Body and properties exceed [`MAX_MESSAGE`].
     pub const MESSAGE_TOO_LARGE: Self = Self { code: 413_001, name: "MessageTooLarge" };
     /// Over the send or connect rate.

@@ -1,0 +1,509 @@
+//! What the program and its embedded emulator, a child process, say to each other over the child's standard input and
+//! output: lines of UTF-8, ended by a line feed, a word first.
+//!
+//! To the child, in this order:
+//!
+//! | line | meaning |
+//! |---|---|
+//! | `config JSON` | a [`Setup`]: services, hubs, behaviour; no enrollments |
+//! | `enroll JSON` | one enrollment; as many lines as there are |
+//! | `start` | that was all: bind and serve |
+//! | `ledger` | write a `ledger` line now |
+//! | `stop` | stop serving, write a last `ledger` line, end |
+//!
+//! The end of the input means: end at once. That is what happens however the parent ends.
+//!
+//! From the child:
+//!
+//! | line | meaning |
+//! |---|---|
+//! | `ready JSON` | a [`Ready`]: serving from here on |
+//! | `failed JSON` | a string: why there will be no `ready`; the last line |
+//! | `stamp DEVICE⇥ID⇥ARRIVED⇥ANSWERED` | a [`Stamp`]: how long one telemetry message was with the service |
+//! | `ledger JSON` | a [`Ledger`]; every stamp of what it counts stands before it |
+//!
+//! Keys travel in `enroll` lines: a pipe is private, arguments and environment are not. In a stamp, whatever is not
+//! printable ASCII, and the backslash, is written as `\xNN` per byte. Instants are nanoseconds of the monotonic clock,
+//! which both processes share. No line is longer than [`MAX_LINE`].
+
+use std::fmt::Write as _;
+use std::io::{self, BufRead};
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::config::{Allocation, Attestation, Config, Dps, Enrollment, Hub, Reprovision};
+use super::ledger::Ledger;
+use crate::text::Secret;
+use crate::time::Instant;
+
+/// Longest line in bytes, its line feed not counted.
+pub const MAX_LINE: usize = 1024 * 1024;
+
+/// A line that means nothing. It does not repeat the line, which may hold keys.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a line of the channel: {reason}")]
+pub struct LineError {
+    reason: String,
+}
+
+/// A line to the child.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Services, hubs, behaviour.
+    Config(Box<Setup>),
+    /// One enrollment.
+    Enroll(Box<Enrollment>),
+    /// Bind and serve.
+    Start,
+    /// Write a `ledger` line now.
+    Ledger,
+    /// Stop serving, write a last `ledger` line, end.
+    Stop,
+}
+
+/// A line from the child.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Report {
+    /// Serving from here on.
+    Ready(Ready),
+    /// Why there will be no [`Report::Ready`].
+    Failed(String),
+    /// How long one message was with the service.
+    Stamp(Stamp),
+    /// The books at this moment.
+    Ledger(Box<Ledger>),
+}
+
+/// A [`Config`] without its enrollments, and how the child is to run it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setup {
+    /// See [`Config::seed`].
+    pub seed: u64,
+    /// See [`Config::id_scope`].
+    pub id_scope: String,
+    /// See [`Config::dps`].
+    pub dps: Dps,
+    /// See [`Config::hubs`].
+    pub hubs: Vec<Hub>,
+    /// See [`Config::allocation`].
+    pub allocation: Allocation,
+    /// See [`Config::stamps`].
+    pub stamps: bool,
+    /// Worker threads, at least 1.
+    pub threads: usize,
+}
+
+/// What the child serves, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// Of the child's program.
+    pub version: String,
+    /// Process id of the child.
+    pub pid: u32,
+    /// Where DPS listens.
+    pub dps: SocketAddr,
+    /// The hubs, in the order of [`Config::hubs`].
+    pub hubs: Vec<HubAddress>,
+    /// The authority to trust.
+    pub ca_pem: String,
+}
+
+/// A hub and where it listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HubAddress {
+    /// Short name.
+    pub name: String,
+    /// What registrations are told as `assignedHub`.
+    pub host: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+/// How long one telemetry message was with the service. Ends before the answer is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    /// The sender.
+    pub device_id: String,
+    /// The message's id; empty if it had none.
+    pub message_id: String,
+    /// The head of its request was parsed.
+    pub arrived: Instant,
+    /// Its reply was about to be written.
+    pub answered: Instant,
+}
+
+impl Setup {
+    /// What of `config` is no enrollment.
+    pub fn new(config: &Config, threads: usize) -> Self {
+        Self {
+            seed: config.seed,
+            id_scope: config.id_scope.clone(),
+            dps: config.dps.clone(),
+            hubs: config.hubs.clone(),
+            allocation: config.allocation.clone(),
+            stamps: config.stamps,
+            threads,
+        }
+    }
+
+    /// The configuration, with `enrollments` put back.
+    pub fn into_config(self, enrollments: Vec<Enrollment>) -> Config {
+        Config {
+            seed: self.seed,
+            id_scope: self.id_scope,
+            dps: self.dps,
+            hubs: self.hubs,
+            allocation: self.allocation,
+            enrollments,
+            stamps: self.stamps,
+        }
+    }
+}
+
+/// The lines that start a child with `config`, cleared from memory when dropped.
+pub fn opening(config: &Config, threads: usize) -> impl Iterator<Item = Zeroizing<String>> {
+    let setup = Command::Config(Box::new(Setup::new(config, threads)));
+    let enroll = |enrollment: &Enrollment| Command::Enroll(Box::new(enrollment.clone())).to_line();
+    std::iter::once(setup.to_line())
+        .chain(config.enrollments.iter().map(enroll))
+        .chain(std::iter::once(Command::Start.to_line()))
+}
+
+impl Command {
+    /// The line, with its line feed; cleared from memory when dropped, for it may hold keys.
+    pub fn to_line(&self) -> Zeroizing<String> {
+        Zeroizing::new(match self {
+            Self::Config(setup) => format!("config {}\n", json(setup)),
+            Self::Enroll(enrollment) => {
+                let body = Zeroizing::new(json(&WireEnrollment::from(&**enrollment)));
+                format!("enroll {}\n", *body)
+            }
+            Self::Start => "start\n".to_owned(),
+            Self::Ledger => "ledger\n".to_owned(),
+            Self::Stop => "stop\n".to_owned(),
+        })
+    }
+
+    /// Reads a line, with or without its line feed.
+    ///
+    /// # Errors
+    /// [`LineError`] when it is none of the table above.
+    pub fn parse(line: &str) -> Result<Self, LineError> {
+        let (word, rest) = split(line)?;
+        match word {
+            "config" => Ok(Self::Config(Box::new(from_json(word, rest)?))),
+            "enroll" => Ok(Self::Enroll(Box::new(from_json::<WireEnrollment>(word, rest)?.into()))),
+            "start" if rest.is_empty() => Ok(Self::Start),
+            "ledger" if rest.is_empty() => Ok(Self::Ledger),
+            "stop" if rest.is_empty() => Ok(Self::Stop),
+            _ => Err(LineError::new("unknown command")),
+        }
+    }
+}
+
+impl Report {
+    /// The line, with its line feed.
+    pub fn to_line(&self) -> String {
+        match self {
+            Self::Ready(ready) => format!("ready {}\n", json(ready)),
+            Self::Failed(reason) => format!("failed {}\n", json(reason)),
+            Self::Stamp(stamp) => {
+                let mut line = String::new();
+                stamp.write_line(&mut line);
+                line
+            }
+            Self::Ledger(ledger) => format!("ledger {}\n", json(ledger)),
+        }
+    }
+
+    /// Reads a line, with or without its line feed.
+    ///
+    /// # Errors
+    /// [`LineError`] when it is none of the table above.
+    pub fn parse(line: &str) -> Result<Self, LineError> {
+        let (word, rest) = split(line)?;
+        match word {
+            "ready" => Ok(Self::Ready(from_json(word, rest)?)),
+            "failed" => Ok(Self::Failed(from_json(word, rest)?)),
+            "stamp" => Ok(Self::Stamp(Stamp::parse(rest)?)),
+            "ledger" => Ok(Self::Ledger(from_json(word, rest)?)),
+            _ => Err(LineError::new("unknown report")),
+        }
+    }
+}
+
+impl Stamp {
+    fn write_line(&self, out: &mut String) {
+        out.push_str("stamp ");
+        escape(&self.device_id, out);
+        out.push('\t');
+        escape(&self.message_id, out);
+        let _ = writeln!(out, "\t{}\t{}", self.arrived.nanos(), self.answered.nanos());
+    }
+
+    fn parse(fields: &str) -> Result<Self, LineError> {
+        let mut fields = fields.split('\t');
+        let mut next = || fields.next().ok_or(LineError::new("a stamp has four fields"));
+        let (device, message, arrived, answered) = (next()?, next()?, next()?, next()?);
+        if fields.next().is_some() {
+            return Err(LineError::new("a stamp has four fields"));
+        }
+        let instant = |field: &str| {
+            let nanos = field.parse().map_err(|_| LineError::new("an instant is a whole number"));
+            nanos.map(Instant::from_nanos)
+        };
+        Ok(Self {
+            device_id: unescape(device)?,
+            message_id: unescape(message)?,
+            arrived: instant(arrived)?,
+            answered: instant(answered)?,
+        })
+    }
+}
+
+/// Stamps of one worker thread on their way to the channel.
+///
+/// Bounded: when nobody reads, stamps are lost and counted, and the service goes on.
+#[derive(Debug, Default)]
+pub struct StampQueue(Mutex<Queued>);
+
+#[derive(Debug, Default)]
+struct Queued {
+    lines: String,
+    lost: u64,
+}
+
+impl StampQueue {
+    /// Most bytes that wait in one queue.
+    pub const MAX_BYTES: usize = 8 * 1024 * 1024;
+
+    /// Adds a stamp, or counts it as lost.
+    pub fn push(&self, stamp: &Stamp) {
+        let mut queued = self.lock();
+        // Every byte of the two texts may take four.
+        let most = 4 * (stamp.device_id.len() + stamp.message_id.len()) + 64;
+        if queued.lines.len() + most > Self::MAX_BYTES {
+            queued.lost += 1;
+        } else {
+            stamp.write_line(&mut queued.lines);
+        }
+    }
+
+    /// Takes the lines that wait. `lines` is cleared and takes its place, so that two buffers serve for ever.
+    pub fn swap(&self, lines: &mut String) {
+        lines.clear();
+        std::mem::swap(&mut self.lock().lines, lines);
+    }
+
+    /// Stamps lost so far.
+    pub fn lost(&self) -> u64 {
+        self.lock().lost
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queued> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads lines of at most [`MAX_LINE`] bytes; what was read is cleared from memory before the next.
+#[derive(Debug)]
+pub struct Lines<R> {
+    reader: R,
+    line: Zeroizing<Vec<u8>>,
+}
+
+impl<R: BufRead> Lines<R> {
+    /// Reads from `reader`.
+    pub fn new(reader: R) -> Self {
+        Self { reader, line: Zeroizing::default() }
+    }
+
+    /// The next line without its line feed; `None` at the end of the input, where a line cut off in its middle is lost.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidData`] for a line that is too long or no UTF-8, and what the reader says.
+    pub fn next_line(&mut self) -> io::Result<Option<&str>> {
+        let invalid = |text| io::Error::new(io::ErrorKind::InvalidData, text);
+        zeroize::Zeroize::zeroize(&mut *self.line);
+        loop {
+            let available = match self.reader.fill_buf() {
+                Ok(available) => available,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            if available.is_empty() {
+                return Ok(None);
+            }
+            let end = available.iter().position(|byte| *byte == b'\n');
+            let taken = end.unwrap_or(available.len());
+            if self.line.len() + taken > MAX_LINE {
+                return Err(invalid("a line of the channel is too long"));
+            }
+            self.line.extend_from_slice(&available[..taken]);
+            self.reader.consume(taken + usize::from(end.is_some()));
+            if end.is_some() {
+                let line = std::str::from_utf8(&self.line);
+                return line.map(Some).map_err(|_| invalid("a line of the channel is not UTF-8"));
+            }
+        }
+    }
+}
+
+/// An [`Enrollment`] on the wire.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireEnrollment {
+    name: String,
+    attestation: WireAttestation,
+    enabled: bool,
+    allocation: Option<Allocation>,
+    reprovision: Reprovision,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum WireAttestation {
+    Group {
+        primary: WireKey,
+        secondary: Option<WireKey>,
+    },
+    Individual {
+        registration_id: String,
+        device_id: Option<String>,
+        primary: WireKey,
+        secondary: Option<WireKey>,
+    },
+}
+
+/// A key as text. Never copied except into the line, which is cleared.
+struct WireKey(Secret);
+
+impl Serialize for WireKey {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Bytes that are no text are no key either, and are refused as such by the child.
+        serializer.serialize_str(self.0.expose_text().unwrap_or(""))
+    }
+}
+
+impl<'de> Deserialize<'de> for WireKey {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self(Secret::new(text.into_bytes())))
+    }
+}
+
+impl From<&Enrollment> for WireEnrollment {
+    fn from(enrollment: &Enrollment) -> Self {
+        let optional = |key: &Option<Secret>| key.clone().map(WireKey);
+        Self {
+            name: enrollment.name.clone(),
+            attestation: match &enrollment.attestation {
+                Attestation::Group { primary, secondary } => WireAttestation::Group {
+                    primary: WireKey(primary.clone()),
+                    secondary: optional(secondary),
+                },
+                Attestation::Individual { registration_id, device_id, primary, secondary } => {
+                    WireAttestation::Individual {
+                        registration_id: registration_id.clone(),
+                        device_id: device_id.clone(),
+                        primary: WireKey(primary.clone()),
+                        secondary: optional(secondary),
+                    }
+                }
+            },
+            enabled: enrollment.enabled,
+            allocation: enrollment.allocation.clone(),
+            reprovision: enrollment.reprovision,
+        }
+    }
+}
+
+impl From<WireEnrollment> for Enrollment {
+    fn from(wire: WireEnrollment) -> Self {
+        let optional = |key: Option<WireKey>| key.map(|key| key.0);
+        Self {
+            name: wire.name,
+            attestation: match wire.attestation {
+                WireAttestation::Group { primary, secondary } => {
+                    Attestation::Group { primary: primary.0, secondary: optional(secondary) }
+                }
+                WireAttestation::Individual { registration_id, device_id, primary, secondary } => {
+                    Attestation::Individual {
+                        registration_id,
+                        device_id,
+                        primary: primary.0,
+                        secondary: optional(secondary),
+                    }
+                }
+            },
+            enabled: wire.enabled,
+            allocation: wire.allocation,
+            reprovision: wire.reprovision,
+        }
+    }
+}
+
+impl LineError {
+    fn new(reason: &str) -> Self {
+        Self { reason: reason.to_owned() }
+    }
+}
+
+fn split(line: &str) -> Result<(&str, &str), LineError> {
+    if line.len() > MAX_LINE + 1 {
+        return Err(LineError::new("longer than any line may be"));
+    }
+    let line = line.strip_suffix('\n').unwrap_or(line);
+    Ok(line.split_once(' ').unwrap_or((line, "")))
+}
+
+fn json(value: &impl Serialize) -> String {
+    // Line feeds cannot occur: JSON escapes them in text, and none is written between values.
+    serde_json::to_string(value).expect("what goes over the channel is plain structures of text and numbers")
+}
+
+fn from_json<'a, T: Deserialize<'a>>(word: &str, text: &'a str) -> Result<T, LineError> {
+    // serde_json's message may quote a value; only where the fault is may be told.
+    serde_json::from_str(text)
+        .map_err(|error| LineError { reason: format!("JSON of `{word}` at column {}", error.column()) })
+}
+
+fn escape(text: &str, out: &mut String) {
+    for byte in text.bytes() {
+        match byte {
+            b'\\' => out.push_str("\\x5c"),
+            0x20..=0x7e => out.push(char::from(byte)),
+            _ => {
+                let _ = write!(out, "\\x{byte:02x}");
+            }
+        }
+    }
+}
+
+fn unescape(text: &str) -> Result<String, LineError> {
+    let error = || LineError::new("a field of a stamp is not escaped as it should be");
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        rest = match (first, tail) {
+            (b'\\', [b'x', high, low, tail @ ..]) => {
+                let digit = |byte: &u8| char::from(*byte).to_digit(16).ok_or_else(error);
+                bytes.push((digit(high)? * 16 + digit(low)?) as u8);
+                tail
+            }
+            (0x20..=0x7e, tail) if *first != b'\\' => {
+                bytes.push(*first);
+                tail
+            }
+            _ => return Err(error()),
+        };
+    }
+    String::from_utf8(bytes).map_err(|_| error())
+}
+
+#[cfg(test)]
+#[path = "channel_tests.rs"]
+mod tests;

@@ -1,0 +1,227 @@
+//! The HTTPS front door: DPS's and the hub's device API on every listener; the path decides whose request it is.
+//!
+//! hyper parses; everything it leaves open is bounded here without its timers, by our own clock: how long a connection
+//! may stay without a request, how long a body may take, and how large it may get.
+//!
+//! A request's residence runs from the moment its head was parsed to the moment its reply is handed to hyper: it ends
+//! before the answer is written, so that a client can never have seen less.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+
+use super::channel::StampQueue;
+use super::ledger::{Counters, Operation};
+use super::service::Service;
+use crate::net::stream::Stream;
+use crate::time::{Clock, Instant, UnixTime};
+
+mod body;
+mod dps;
+mod hub;
+mod reply;
+mod route;
+
+use route::Route;
+
+/// How long a connection may stay open without a complete request, and a reply unread.
+pub const IDLE: Duration = Duration::from_secs(120);
+
+/// How long the body of a request may take from its head on.
+pub const BODY_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Largest head of a request in bytes: a token of 2 KB and 30 properties fit several times.
+const MAX_HEAD: usize = 32 * 1024;
+
+/// How long a connection that is being closed may take to say good-bye.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What one worker thread serves with.
+pub struct Front {
+    service: Arc<Service>,
+    clock: Clock,
+    counters: Arc<Counters>,
+    stamps: Option<Arc<StampQueue>>,
+    seed: u64,
+    /// `Date` of the current second, so that it is written once a second.
+    date: RefCell<reply::Date>,
+}
+
+/// A request that has arrived, as far as all handlers need to know it.
+struct Arrival<'a> {
+    front: &'a Front,
+    /// Head of the request; its body has been read.
+    head: &'a hyper::http::request::Parts,
+    body: Bytes,
+    /// The hub whose listener was called.
+    entrance: Option<usize>,
+    now: Instant,
+    wall: UnixTime,
+}
+
+type Reply = Response<Full<Bytes>>;
+
+impl Front {
+    /// A front door for one worker thread.
+    ///
+    /// * `stamps`: where each message's residence goes, if anybody wants it
+    /// * `seed`: request ids come from it
+    pub fn new(
+        service: Arc<Service>,
+        clock: Clock,
+        counters: Arc<Counters>,
+        stamps: Option<Arc<StampQueue>>,
+        seed: u64,
+    ) -> Rc<Self> {
+        Rc::new(Self { service, clock, counters, stamps, seed, date: RefCell::default() })
+    }
+
+    /// Serves one connection until it ends, whoever ends it.
+    ///
+    /// * `entrance`: the hub whose listener was called; `None` for the listener of DPS
+    pub async fn serve(self: Rc<Self>, stream: Stream, entrance: Option<usize>) {
+        let activity = Rc::new(Activity { is_busy: Cell::new(false), last: Cell::new(self.clock.now()) });
+        let service = {
+            let (front, activity) = (Rc::clone(&self), Rc::clone(&activity));
+            service_fn(move |request| {
+                let (front, activity) = (Rc::clone(&front), Rc::clone(&activity));
+                async move { Ok::<_, Infallible>(front.answer(request, entrance, &activity).await) }
+            })
+        };
+        let mut connection = Box::pin(
+            http1::Builder::new()
+                .max_buf_size(MAX_HEAD)
+                .max_header_size(MAX_HEAD)
+                // It would come from the system's clock.
+                .auto_date_header(false)
+                .serve_connection(TokioIo::new(stream), service),
+        );
+        let ended = tokio::select! {
+            biased;
+            ended = connection.as_mut() => ended,
+            () = activity.ended(&self.clock) => {
+                self.counters.idle_closed.add(1);
+                connection.as_mut().graceful_shutdown();
+                self.clock.until(self.clock.now() + FAREWELL, connection).await.unwrap_or(Ok(()))
+            }
+        };
+        if ended.is_err_and(|error| error.is_parse()) {
+            self.counters.malformed.add(1);
+        }
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        entrance: Option<usize>,
+        activity: &Activity,
+    ) -> Reply {
+        let arrived = self.clock.now();
+        let _busy = activity.busy(&self.clock);
+        let mut abandoned = Abandoned(Some(&self.counters));
+        if let Some(until) = self.service.held_until(arrived) {
+            self.clock.sleep_until(until).await;
+        }
+        let (head, body) = request.into_parts();
+        let route = Route::of(head.uri.path());
+        let id = reply::request_id(self.seed, head.uri.path(), arrived);
+        let mut stamped = None;
+        let (operation, mut reply) = match route.check_method(&head.method) {
+            Err(allowed) => (Operation::Other, route.wrong_method(allowed)),
+            Ok(()) => {
+                let deadline = arrived.max(self.clock.now()) + BODY_DEADLINE;
+                match self.clock.until(deadline, body::read(body, route.max_body())).await {
+                    None => (route.operation(&head), route.refuse_body(body::BodyError::Slow)),
+                    Some(Err(error)) => (route.operation(&head), route.refuse_body(error)),
+                    Some(Ok(body)) => {
+                        self.counters.body_bytes.add(body.len() as u64);
+                        let (now, wall) = (self.clock.now(), self.clock.wall());
+                        let arrival = Arrival { front: self, head: &head, body, entrance, now, wall };
+                        let (reply, accepted) = match &route {
+                            Route::Hub(route) => hub::handle(&arrival, route),
+                            Route::Dps(route) => (dps::handle(&arrival, route), None),
+                            Route::Unknown => (route.unknown(), None),
+                        };
+                        stamped = accepted;
+                        (route.operation(&head), reply)
+                    }
+                }
+            }
+        };
+        reply::finish(&mut reply, &id, &mut self.date.borrow_mut(), self.clock.wall());
+        self.counters.request(operation, reply.status().as_u16());
+        abandoned.0 = None;
+        if let (Some(stamps), Some(accepted)) = (&self.stamps, stamped) {
+            accepted.stamp(stamps, arrived, self.clock.now());
+        }
+        reply
+    }
+}
+
+impl Arrival<'_> {
+    /// The token, as text.
+    fn token(&self) -> Option<&str> {
+        self.head.headers.get(hyper::header::AUTHORIZATION)?.to_str().ok()
+    }
+}
+
+/// When a connection was last of use.
+struct Activity {
+    is_busy: Cell<bool>,
+    last: Cell<Instant>,
+}
+
+impl Activity {
+    /// Resolves when nothing was asked for [`IDLE`]. Bytes do not count, only complete requests: a client that trickles
+    /// a head must not live for ever.
+    async fn ended(&self, clock: &Clock) {
+        loop {
+            let deadline = self.last.get() + IDLE;
+            if !self.is_busy.get() && clock.now() >= deadline {
+                return;
+            }
+            // While a request is being answered, looking again after another span is enough.
+            clock.sleep_until(deadline.max(clock.now() + FAREWELL)).await;
+        }
+    }
+
+    fn busy<'a>(&'a self, clock: &'a Clock) -> Busy<'a> {
+        self.is_busy.set(true);
+        Busy { activity: self, clock }
+    }
+}
+
+struct Busy<'a> {
+    activity: &'a Activity,
+    clock: &'a Clock,
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.activity.is_busy.set(false);
+        self.activity.last.set(self.clock.now());
+    }
+}
+
+/// Counts a request that is dropped unanswered because its connection ended.
+struct Abandoned<'a>(Option<&'a Counters>);
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        if let Some(counters) = self.0 {
+            counters.abandoned.add(1);
+        }
+    }
+}
+
+#[cfg(test)]
+pub(in crate::emulator) mod tests;

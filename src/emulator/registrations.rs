@@ -1,0 +1,267 @@
+//! What DPS remembers of each registration, and how an assignment comes about.
+//!
+//! ```text
+//!   PUT ──> Operation { decided_at, polls } ── poll: too early, or polls left ──> assigning
+//!                     │
+//!                     └── poll or lookup after both ──> settled: hub identity made, result kept
+//! ```
+//!
+//! A registration keeps one operation, the last: a device that registers again makes its earlier operation unknown, and
+//! memory stays bounded per registration whatever a client does.
+
+use std::time::Duration;
+
+use super::allocation::Allocator;
+use super::config::{Dps, Reprovision};
+use super::enrollments::{Credential, Entry};
+use super::hub::Hub;
+use super::sharded::Sharded;
+use crate::azure::dps::substatus;
+use crate::rng::{self, Distribution, Purpose};
+use crate::time::{Instant, UnixTime};
+
+/// All registrations, by registration id in lower case.
+pub(super) struct Registrations {
+    records: Sharded<Record>,
+    seed: u64,
+    dps: Dps,
+}
+
+struct Record {
+    /// As the device first spelled it; a group device's id at its hub.
+    registration_id: Box<str>,
+    created: UnixTime,
+    /// How often it was registered: each attempt draws from a stream of its own.
+    attempts: u64,
+    operation: Operation,
+    /// Result of the last operation that was settled.
+    result: Option<Settled>,
+    /// Where the device is, whatever became of later operations.
+    home: Option<Home>,
+}
+
+struct Operation {
+    id: OperationId,
+    credential: Credential,
+    hub: Option<usize>,
+    decided_at: Instant,
+    decided_wall: UnixTime,
+    polls_left: u32,
+    is_settled: bool,
+}
+
+#[derive(Clone)]
+struct Home {
+    hub: usize,
+    device_id: Box<str>,
+}
+
+/// How an operation ended.
+#[derive(Clone)]
+pub(super) struct Settled {
+    /// Hub and device id; `None` if there was no hub to assign.
+    pub(super) assigned: Option<(usize, Box<str>)>,
+    pub(super) substatus: &'static str,
+    pub(super) credential: Credential,
+    pub(super) updated: UnixTime,
+    pub(super) etag: u128,
+}
+
+/// A registration's state, copied out of the lock.
+pub(super) struct Snapshot {
+    pub(super) registration_id: Box<str>,
+    pub(super) created: UnixTime,
+    pub(super) result: Option<Settled>,
+    /// Whether this very question brought the assignment about.
+    pub(super) is_news: bool,
+}
+
+/// Names one registration attempt: `5.` and 16 hexadecimal digits, a dot, and a GUID. Opaque to devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OperationId {
+    prefix: u64,
+    guid: u128,
+}
+
+impl std::fmt::Display for OperationId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "5.{:016x}.{}", self.prefix, Guid(self.guid))
+    }
+}
+
+/// Writes 128 bits as a GUID.
+pub(super) struct Guid(pub(super) u128);
+
+impl std::fmt::Display for Guid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bits = self.0;
+        let (a, b, c) = ((bits >> 96) as u32, (bits >> 80) as u16, (bits >> 64) as u16);
+        let (d, e) = ((bits >> 48) as u16, bits as u64 & 0xffff_ffff_ffff);
+        write!(f, "{a:08x}-{b:04x}-{c:04x}-{d:04x}-{e:012x}")
+    }
+}
+
+/// What decides about an assignment.
+#[derive(Clone, Copy)]
+pub(super) struct Linked<'a> {
+    pub(super) allocator: &'a Allocator,
+    pub(super) policy: super::allocation::Policy,
+    pub(super) hubs: &'a [Hub],
+    pub(super) entry: &'a Entry,
+}
+
+impl Registrations {
+    pub(super) fn new(seed: u64, dps: &Dps) -> Self {
+        Self { records: Sharded::new(), seed, dps: dps.clone() }
+    }
+
+    /// Begins an assignment; the reply has its result only if it takes neither time nor polls.
+    pub(super) fn register(
+        &self,
+        now: Instant,
+        wall: UnixTime,
+        registration_id: &str,
+        lower: &str,
+        credential: &Credential,
+        linked: Linked<'_>,
+    ) -> (OperationId, Option<Snapshot>) {
+        let mut records = self.records.lock(lower);
+        let attempt = 1 + records.get(lower).map_or(0, |record| record.attempts);
+        let home = records.get(lower).and_then(|record| record.home.as_ref());
+        let mut names = rng::stream(self.seed, lower, attempt, Purpose::Identifier);
+        let id = OperationId { prefix: names.bits(), guid: guid(&mut names) };
+        let mut draws = rng::stream(self.seed, lower, attempt, Purpose::Assignment);
+        let delay = self.dps.assign.draw_duration(&mut draws, Dps::MAX_ASSIGN);
+        let polls_left = self.dps.polls.draw_count(&mut draws);
+        let hub = match (linked.entry.reprovision, home) {
+            (Reprovision::Never, Some(home)) => Some(home.hub),
+            _ => linked.allocator.choose(linked.policy, lower, &mut draws),
+        };
+        let operation = Operation {
+            id,
+            credential: credential.clone(),
+            hub,
+            decided_at: now + delay,
+            decided_wall: wall + delay,
+            polls_left,
+            is_settled: false,
+        };
+        // An earlier operation of this registration is forgotten here.
+        let record = match records.get_mut(lower) {
+            Some(record) => {
+                record.operation = operation;
+                record
+            }
+            None => records.entry(lower.into()).or_insert(Record {
+                registration_id: registration_id.into(),
+                created: wall,
+                attempts: 0,
+                operation,
+                result: None,
+                home: None,
+            }),
+        };
+        record.attempts = attempt;
+        if !self.is_immediate() {
+            return (id, None);
+        }
+        let is_news = record.settle(now, self.seed, lower, linked);
+        (id, Some(record.snapshot(is_news)))
+    }
+
+    /// Answers a poll: `None` for an unknown operation. A snapshot without result means `assigning`.
+    pub(super) fn poll(
+        &self,
+        now: Instant,
+        lower: &str,
+        operation_id: &str,
+        linked: Linked<'_>,
+    ) -> Option<(OperationId, Snapshot)> {
+        let mut records = self.records.lock(lower);
+        let record = records.get_mut(lower)?;
+        let id = record.operation.id;
+        if id.to_string() != operation_id {
+            return None;
+        }
+        let is_news = record.settle(now, self.seed, lower, linked);
+        let mut snapshot = record.snapshot(is_news);
+        if !record.operation.is_settled {
+            record.operation.polls_left = record.operation.polls_left.saturating_sub(1);
+            // The result of an earlier operation is no answer to a question about this one.
+            snapshot.result = None;
+        }
+        Some((id, snapshot))
+    }
+
+    /// The last known state: `None` if the registration is unknown. Without result it is being assigned for the first time.
+    pub(super) fn lookup(&self, now: Instant, lower: &str, linked: Linked<'_>) -> Option<Snapshot> {
+        let mut records = self.records.lock(lower);
+        let record = records.get_mut(lower)?;
+        let is_news = record.settle(now, self.seed, lower, linked);
+        Some(record.snapshot(is_news))
+    }
+
+    /// Whether assignments take neither time nor polls. Then the reply to PUT carries the result.
+    fn is_immediate(&self) -> bool {
+        let zero = Distribution::Constant(0.0);
+        self.dps.assign == zero && self.dps.polls == zero
+    }
+
+    /// `Retry-After` of replies that say `assigning`.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        self.dps.retry_after.map(Duration::from_secs)
+    }
+}
+
+impl Record {
+    /// Carries the operation out if its time has come. Hub locks are taken inside the registration's, never the other
+    /// way round.
+    fn settle(&mut self, now: Instant, seed: u64, lower: &str, linked: Linked<'_>) -> bool {
+        let operation = &mut self.operation;
+        if operation.is_settled || operation.polls_left > 0 || now < operation.decided_at {
+            return false;
+        }
+        operation.is_settled = true;
+        let device_id: Box<str> = linked.entry.device_id().unwrap_or(&self.registration_id).into();
+        // By the words of the API's specification: the two "data" values speak of a *different* hub.
+        let substatus = match (&self.home, operation.hub, linked.entry.reprovision) {
+            (None, ..) | (.., Reprovision::Never) => substatus::INITIAL_ASSIGNMENT,
+            (Some(home), Some(hub), _) if home.hub == hub => substatus::REPROVISIONED,
+            (.., Reprovision::Migrate) => substatus::DEVICE_DATA_MIGRATED,
+            (.., Reprovision::Reset) => substatus::DEVICE_DATA_RESET,
+        };
+        if let Some(hub) = operation.hub {
+            let home = Home { hub, device_id: device_id.clone() };
+            if let Some(old) = self.home.replace(home)
+                && (old.hub != hub || old.device_id != device_id)
+            {
+                linked.hubs[old.hub].remove(&old.device_id);
+            }
+            linked.hubs[hub].put(&device_id, operation.credential.clone().for_device(&device_id));
+        }
+        let mut names = rng::stream(seed, lower, u64::MAX - self.attempts, Purpose::Identifier);
+        self.result = Some(Settled {
+            assigned: operation.hub.map(|hub| (hub, device_id)),
+            substatus,
+            credential: operation.credential.clone(),
+            updated: operation.decided_wall,
+            etag: guid(&mut names),
+        });
+        true
+    }
+
+    fn snapshot(&self, is_news: bool) -> Snapshot {
+        Snapshot {
+            registration_id: self.registration_id.clone(),
+            created: self.created,
+            result: self.result.clone(),
+            is_news,
+        }
+    }
+}
+
+fn guid(stream: &mut rng::Stream) -> u128 {
+    // Version 4, variant 1, as the real service's look.
+    let bits = u128::from(stream.bits()) << 64 | u128::from(stream.bits());
+    bits & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62
+}

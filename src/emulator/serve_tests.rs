@@ -1,0 +1,188 @@
+use std::io::{BufReader, Write as _};
+
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+
+use super::*;
+use crate::emulator::channel::{Command, Lines, Report, opening};
+use crate::emulator::child;
+use crate::emulator::fixture::*;
+use crate::emulator::ledger::Operation;
+
+const VERSIONS: [&rustls::SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
+
+async fn connect(
+    ca_pem: &str,
+    address: SocketAddr,
+    name: &str,
+    version: &'static rustls::SupportedProtocolVersion,
+) -> io::Result<Client> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).expect("a certificate")).expect("a root");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .expect("a version")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let tcp = tokio::net::TcpStream::connect(address).await?;
+    let server = ServerName::try_from(name.to_owned()).expect("a name");
+    let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(server, tcp).await?;
+    Ok(Client::over(stream, name).await)
+}
+
+fn on_sockets<F: Future>(future: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+    runtime.expect("a runtime").block_on(future)
+}
+
+/// Tokens of the other tests end in 2026-01; those here are for the machine's clock.
+fn late(key: &crate::azure::keys::SigningKey, resource: &str) -> String {
+    token(key, resource, Default::default(), Clock::machine().wall() + seconds(60))
+}
+
+async fn register(client: &mut Client, id: &str) -> Answer {
+    let token = late(&derived(PRIMARY, id), &crate::azure::sas::dps_resource(SCOPE, id));
+    let path = crate::azure::dps::register_path(SCOPE, id);
+    client.call(hyper::Method::PUT, &path, &[("authorization", &token)], body_of(id)).await
+}
+
+async fn send(client: &mut Client, host: &str, id: &str) -> Answer {
+    let token = late(&derived(PRIMARY, id), &crate::azure::sas::hub_resource(host, id));
+    client.send(id, &token, "{}").await
+}
+
+#[test]
+fn a_device_registers_and_sends_over_tls_to_several_threads() {
+    let mut config = immediate();
+    config.stamps = true;
+    let options = Options { threads: 2, ..Options::default() };
+    let mut running = start(&config, &options, Clock::machine()).expect("it starts");
+    on_sockets(async {
+        for (n, version) in VERSIONS.iter().cycle().take(8).enumerate() {
+            let id = format!("dev-{n}");
+            let name = crate::azure::dps::GLOBAL_HOST;
+            let mut dps = connect(running.ca_pem(), running.dps(), name, version).await.expect("TLS");
+            let reply = register(&mut dps, &id).await;
+            assert_eq!(reply.status, 200, "{reply:?}");
+            assert_eq!(reply.json()["registrationState"]["assignedHub"], NORTH);
+            let address = running.hubs()[0].address;
+            let mut hub = connect(running.ca_pem(), address, NORTH, version).await.expect("TLS");
+            assert_eq!(send(&mut hub, NORTH, &id).await.status, 204);
+        }
+        // Not TLS at all.
+        let mut plain = tokio::net::TcpStream::connect(running.dps()).await.expect("TCP");
+        tokio::io::AsyncWriteExt::write_all(&mut plain, b"GET / HTTP/1.1\r\n\r\n").await.expect("a write");
+        let mut rest = Vec::new();
+        let _ = tokio::io::AsyncReadExt::read_to_end(&mut plain, &mut rest).await;
+    });
+    let ledger = running.stop();
+    assert_eq!(ledger.count(Operation::DpsRegister, 200), 8);
+    assert_eq!(ledger.count(Operation::HubSend, 204), 8);
+    assert_eq!((ledger.assigned, ledger.messages(), ledger.hubs["north"].senders), (8, 8, 8));
+    assert_eq!((ledger.connections, ledger.handshakes_failed), (17, 1));
+    assert!(std::net::TcpStream::connect(running.dps()).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn advertised_addresses_can_be_dialled_and_signed_for() {
+    let mut config = two_hubs();
+    config.dps = immediate().dps;
+    let options = Options { advertise: Advertise::Address, ..Options::default() };
+    let running = start(&config, &options, Clock::machine()).expect("it starts");
+    on_sockets(async {
+        let mut dps = connect(running.ca_pem(), running.dps(), "localhost", VERSIONS[1]).await.expect("TLS");
+        let reply = register(&mut dps, "dev").await.json();
+        let host = reply["registrationState"]["assignedHub"].as_str().expect("a host").to_owned();
+        let port: u16 = host.strip_prefix("localhost:").expect("localhost").parse().expect("a port");
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let mut hub = connect(running.ca_pem(), address, "localhost", VERSIONS[1]).await.expect("TLS");
+        // With its port, and without: then the listener says which hub is meant.
+        assert_eq!(send(&mut hub, &host, "dev").await.status, 204);
+        assert_eq!(send(&mut hub, "localhost", "dev").await.status, 204);
+    });
+}
+
+#[test]
+fn a_taken_port_is_told_with_a_remedy() {
+    let running = start(&config(), &Options::default(), Clock::machine()).expect("it starts");
+    let options = Options { dps_port: running.dps().port(), ..Options::default() };
+    let error = start(&config(), &options, Clock::machine()).err().expect("the port is taken").to_string();
+    assert!(error.contains("choose another port"), "{error}");
+}
+
+/// The parent's end of a child that runs in a thread.
+struct Child {
+    input: io::PipeWriter,
+    output: Lines<BufReader<io::PipeReader>>,
+    thread: JoinHandle<Result<(), String>>,
+}
+
+impl Child {
+    fn start(config: &Config) -> Self {
+        let (input, to_child) = io::pipe().expect("a pipe");
+        let (from_child, output) = io::pipe().expect("a pipe");
+        let thread = std::thread::spawn(move || child::obey(input, output));
+        let mut child = Self { input: to_child, output: Lines::new(BufReader::new(from_child)), thread };
+        for line in opening(config, 1) {
+            child.input.write_all(line.as_bytes()).expect("the child reads");
+        }
+        child
+    }
+
+    fn say(&mut self, command: &Command) {
+        self.input.write_all(command.to_line().as_bytes()).expect("the child reads");
+    }
+
+    fn hear(&mut self) -> Report {
+        let line = self.output.next_line().expect("the child writes").expect("a line");
+        Report::parse(line).expect("a report")
+    }
+}
+
+#[test]
+fn a_child_reports_ready_stamps_and_ledger_and_stops_when_told() {
+    let mut config = immediate();
+    config.stamps = true;
+    let mut child = Child::start(&config);
+    let Report::Ready(ready) = child.hear() else { panic!("ready") };
+    let before = Clock::machine().now();
+    on_sockets(async {
+        let mut dps = connect(&ready.ca_pem, ready.dps, DPS_HOST, VERSIONS[1]).await.expect("TLS");
+        assert_eq!(register(&mut dps, "dev").await.status, 200);
+        let hub = &ready.hubs[0];
+        let mut hub = connect(&ready.ca_pem, hub.address, &hub.host, VERSIONS[1]).await.expect("TLS");
+        assert_eq!(send(&mut hub, NORTH, "dev").await.status, 204);
+    });
+    let after = Clock::machine().now();
+    child.say(&Command::Ledger);
+    let Report::Stamp(stamp) = child.hear() else { panic!("a stamp stands before its ledger") };
+    assert_eq!((stamp.device_id.as_str(), stamp.message_id.as_str()), ("dev", "m-1"));
+    assert!(before <= stamp.arrived && stamp.arrived <= stamp.answered && stamp.answered <= after);
+    let Report::Ledger(ledger) = child.hear() else { panic!("a ledger") };
+    assert_eq!((ledger.messages(), ledger.lost_stamps), (1, 0));
+    child.say(&Command::Stop);
+    let Report::Ledger(last) = child.hear() else { panic!("the last ledger") };
+    assert_eq!(last.messages(), 1);
+    assert_eq!(child.output.next_line().expect("the child ends"), None);
+    assert_eq!(child.thread.join().expect("no panic"), Ok(()));
+}
+
+#[test]
+fn a_child_ends_when_its_input_does() {
+    let mut child = Child::start(&config());
+    assert!(matches!(child.hear(), Report::Ready(_)));
+    drop(child.input);
+    assert_eq!(child.thread.join().expect("no panic"), Ok(()));
+}
+
+#[test]
+fn a_child_that_cannot_run_says_why() {
+    let mut config = config();
+    config.hubs.clear();
+    let mut child = Child::start(&config);
+    let Report::Failed(reason) = child.hear() else { panic!("failed") };
+    assert!(reason.contains("no hub"), "{reason}");
+    assert!(child.thread.join().expect("no panic").is_err());
+}

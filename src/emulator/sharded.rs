@@ -1,0 +1,36 @@
+//! A map behind many small locks, so that worker threads rarely meet and a lock is held only briefly.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Values by name.
+pub(super) struct Sharded<V> {
+    shards: Box<[Shard<V>]>,
+}
+
+/// On a cache line of its own, so that taking one lock does not slow its neighbour's.
+#[repr(align(64))]
+struct Shard<V>(Mutex<HashMap<Box<str>, V>>);
+
+impl<V> Sharded<V> {
+    pub(super) fn new() -> Self {
+        Self { shards: (0..SHARDS).map(|_| Shard(Mutex::default())).collect() }
+    }
+
+    /// The part of the map in which `key` is, or belongs.
+    pub(super) fn lock(&self, key: &str) -> MutexGuard<'_, HashMap<Box<str>, V>> {
+        let shard = &self.shards[(hash(key) % SHARDS as u64) as usize];
+        // A panic elsewhere must not stop the service; every change made under a lock is complete in itself.
+        shard.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// FNV-1a, folded: spreads names over shards. The maps inside use a keyed hash, so that nobody can choose collisions.
+fn hash(key: &str) -> u64 {
+    let full = key.bytes().fold(0xcbf2_9ce4_8422_2325, |state: u64, byte| {
+        (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    full ^ (full >> 32)
+}
+
+const SHARDS: usize = 64;
