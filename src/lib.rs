@@ -6,6 +6,7 @@ pub mod time;
 pub mod rng;
 pub mod text;
 pub mod azure;
+pub mod document;
 pub mod step;
 pub mod record;
 pub mod payload;

@@ -1,0 +1,124 @@
+//! Lists of legal keys: what a [`Reader`](crate::document::Reader) may read, and what is told about it.
+//!
+//! A reader reads no key that is not on its table's list, so descriptions and machine-readable schemas printed from the
+//! lists are complete by construction.
+
+use std::time::Duration;
+
+/// One kind of table.
+#[derive(Debug)]
+pub struct Table {
+    /// How it is called in complaints: `[fleet.NAME]`.
+    pub name: &'static str,
+    /// One sentence.
+    pub about: &'static str,
+    /// Its keys, in the order in which people should meet them.
+    pub keys: &'static [Key],
+    /// Keys that are part of the format and not yet supported.
+    pub later: &'static [&'static str],
+}
+
+impl Table {
+    /// The key of that name.
+    pub fn key(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+}
+
+/// One legal key of a table.
+#[derive(Debug)]
+pub struct Key {
+    /// The key.
+    pub name: &'static str,
+    /// What it may hold.
+    pub shape: Shape,
+    /// A value as one would write it in a scenario.
+    pub example: &'static str,
+    /// One sentence: what it means, with its default.
+    pub about: &'static str,
+    /// Whether it must be there.
+    pub required: bool,
+}
+
+impl Key {
+    /// A key that may be left out.
+    pub const fn new(name: &'static str, shape: Shape, example: &'static str, about: &'static str) -> Self {
+        Self { name, shape, example, about, required: false }
+    }
+
+    /// The same, but it must be there.
+    pub const fn required(self) -> Self {
+        Self { required: true, ..self }
+    }
+}
+
+/// What a key may hold.
+#[derive(Debug, Clone, Copy)]
+pub enum Shape {
+    /// Any string.
+    Text,
+    /// Strings in an array.
+    Texts,
+    /// `true` or `false`.
+    Boolean,
+    /// A whole number, both ends included.
+    Count {
+        /// Smallest.
+        min: u64,
+        /// Largest.
+        max: u64,
+    },
+    /// A string with a duration, both ends included.
+    Duration {
+        /// Shortest.
+        min: Duration,
+        /// Longest.
+        max: Duration,
+    },
+    /// A string with a rate.
+    Rate,
+    /// A string with a share.
+    Share,
+    /// A string with a size in bytes.
+    Size,
+    /// One of some names.
+    Choice {
+        /// The names.
+        names: &'static [&'static str],
+        /// Names that are part of the format and not yet supported.
+        later: &'static [&'static str],
+    },
+    /// A table.
+    Table(&'static Table),
+    /// Tables of one kind, each under a name that the user chooses.
+    Tables(&'static Table),
+    /// Strings, each under a key that the user chooses; the text says what these are.
+    Mapping(&'static str),
+    /// One of several shapes.
+    Any(&'static [Shape]),
+}
+
+impl Shape {
+    /// What a value must be, with its article: `a whole number`.
+    pub fn expected(&self) -> String {
+        match self {
+            Self::Text => "a string".to_owned(),
+            Self::Texts => "an array of strings".to_owned(),
+            Self::Boolean => "true or false".to_owned(),
+            Self::Count { .. } => "a whole number".to_owned(),
+            Self::Duration { .. } => "a duration: a string with its unit".to_owned(),
+            Self::Rate => "a rate: a string with its unit".to_owned(),
+            Self::Share => "a share: a string in percent".to_owned(),
+            Self::Size => "a size: a string with its unit".to_owned(),
+            Self::Choice { names, .. } => {
+                let quoted: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+                quoted.join(" or ")
+            }
+            Self::Table(_) | Self::Tables(_) | Self::Mapping(_) => "a table".to_owned(),
+            Self::Any(shapes) => {
+                let texts: Vec<String> = shapes.iter().map(Self::expected).collect();
+                texts.join(", or ")
+            }
+        }
+    }
+}
