@@ -13,4 +13,6 @@ pub mod payload;
 pub mod net;
 pub mod device;
 pub mod emulator;
+pub mod scenario;
 pub mod plan;
+pub mod fleet;

@@ -47,6 +47,29 @@ impl Arrival {
         // Whole nanoseconds; a start beyond the longest duration is never reached anyway.
         Duration::from_nanos((seconds * 1e9).min(u64::MAX as f64) as u64)
     }
+
+    /// How many of `count` devices have started by `at`, that instant included.
+    pub fn started_by(&self, at: Duration, count: u64) -> u64 {
+        let (mut low, mut high) = (0, count);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.due(middle) <= at { low = middle + 1 } else { high = middle }
+        }
+        low
+    }
+
+    /// The most of `count` devices that start within a window of length `window`, none later than `end`.
+    ///
+    /// All shapes are steepest at their beginning or at their end, so those two windows are looked at.
+    pub fn most_within(&self, window: Duration, count: u64, end: Option<Duration>) -> u64 {
+        let count = end.map_or(count, |end| self.started_by(end, count));
+        if count == 0 {
+            return 0;
+        }
+        let last = self.due(count - 1);
+        let before = last.checked_sub(window).map_or(0, |from| self.started_by(from, count));
+        self.started_by(window, count).max(count - before)
+    }
 }
 
 #[cfg(test)]
@@ -71,6 +94,17 @@ mod tests {
         let arrival = Arrival::Rate(rate(100.0));
         assert_eq!(arrival.due(100), Duration::from_secs(1));
         assert_eq!(arrival.due(360_000), Duration::from_secs(3_600));
+    }
+
+    #[test]
+    fn the_busiest_window_of_a_ramp_is_at_its_steep_end() {
+        let up = Arrival::Ramp { from: rate(10.0), to: rate(60.0), over: Duration::from_secs(60) };
+        assert_eq!(up.most_within(Duration::from_secs(10), 4_000, None), 600);
+        let down = Arrival::Ramp { from: rate(60.0), to: rate(10.0), over: Duration::from_secs(60) };
+        assert!(down.most_within(Duration::from_secs(1), 4_000, None) >= 60);
+        assert_eq!(Arrival::Burst { at: Duration::ZERO }.most_within(Duration::ZERO, 500, None), 500);
+        let steady = Arrival::Rate(rate(100.0));
+        assert_eq!(steady.most_within(Duration::MAX, 1_000, Some(Duration::from_secs(5))), 501);
     }
 
     proptest! {

@@ -77,9 +77,9 @@ pub struct AzureTarget {
     pub dps: String,
     /// Id scope.
     pub id_scope: String,
-    /// Patterns (`*` stands for any characters but a dot's worth of nothing) of hosts that DPS may send devices to.
+    /// Patterns of hosts that DPS may send devices to; `*` stands for any number of characters.
     pub allow: Vec<String>,
-    /// PEM file of authorities to trust instead of the system's.
+    /// PEM file of authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -88,7 +88,7 @@ pub struct AzureTarget {
 pub struct HubTarget {
     /// Hub host, with `:port` if it is not the protocol's own.
     pub host: String,
-    /// PEM file of authorities to trust instead of the system's.
+    /// PEM file of authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -128,6 +128,14 @@ pub enum Keys {
         /// The device's secondary key, for the emulator.
         secondary: Option<KeySource>,
     },
+}
+
+impl Keys {
+    /// Whether the primary key is made from the seed.
+    pub fn is_generated(&self) -> bool {
+        let (Self::Group { primary, .. } | Self::Individual { primary, .. }) = self;
+        matches!(primary, KeySource::Generated)
+    }
 }
 
 /// Where a key is to be found. Reading it is the run's business.

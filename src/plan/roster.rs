@@ -79,6 +79,11 @@ impl IdPattern {
         Ok(pattern)
     }
 
+    /// The pattern of no text at all, which gives no legal id: stands in where a pattern is refused.
+    pub const fn empty() -> Self {
+        Self { parts: Vec::new() }
+    }
+
     /// The id of device `n` in the run `run`.
     pub fn render(&self, n: u64, run: &str) -> String {
         use std::fmt::Write as _;

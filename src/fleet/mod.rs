@@ -1,0 +1,186 @@
+//! Carries out a plan: threads, starts, drain, stop. Does not know the emulator.
+//!
+//! Each thread owns its devices, timers and books; nothing is shared on the way of a message. Once a second a thread hands
+//! its interval to whoever runs the fleet.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::device::world::{Key, Narration};
+use crate::net::dial::{Endpoint, Network};
+use crate::plan::Plan;
+use crate::record::{Interval, Record};
+use crate::time::{Clock, Instant};
+
+mod thread;
+
+pub use thread::{Share, drive};
+
+/// Everything the fleet is told.
+#[derive(Clone)]
+pub struct Setup {
+    /// What to do.
+    pub plan: Arc<Plan>,
+    /// The key of each enrollment, in the plan's order.
+    pub keys: Arc<Vec<Key>>,
+    /// Where devices go.
+    pub destination: Destination,
+    /// Zero of the run clock.
+    pub epoch: Instant,
+    /// How many threads.
+    pub threads: usize,
+    /// Told what devices do; called on the fleet's threads.
+    pub narrator: Option<Narrator>,
+}
+
+/// Is told what devices do.
+pub type Narrator = Arc<dyn Fn(Narration<'_>) + Send + Sync>;
+
+/// Where devices go.
+#[derive(Debug, Clone)]
+pub enum Destination {
+    /// To DPS first.
+    Dps {
+        /// Where it is.
+        endpoint: Endpoint,
+        /// As the `Host` header has it.
+        host: String,
+        /// Id scope.
+        id_scope: String,
+        /// Patterns of hubs that may be contacted.
+        allow: Vec<String>,
+    },
+    /// To one hub.
+    Hub {
+        /// Where it is.
+        endpoint: Endpoint,
+        /// As tokens and headers have it.
+        host: String,
+    },
+}
+
+/// How connections are made on real sockets.
+#[derive(Clone)]
+pub struct Connections {
+    /// TLS, trust included.
+    pub tls: Arc<rustls::ClientConfig>,
+    /// Names that are not looked up.
+    pub connect_map: Arc<HashMap<String, SocketAddr>>,
+}
+
+/// What a running fleet is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Go on to the planned end.
+    Run,
+    /// Start nothing more, wait for open answers as long as the plan's drain, and end.
+    Interrupt,
+    /// End at once.
+    Leave,
+}
+
+/// What a thread reports once a second.
+pub struct Report {
+    /// Which thread.
+    pub thread: usize,
+    /// Seconds of the run clock at the interval's end, rounded; intervals of one second are numbered from 1.
+    pub second: u64,
+    /// What happened since the last report.
+    pub interval: Interval,
+}
+
+/// Why a fleet could not do its work; a fault of this tool or this machine.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    /// No thread, runtime or timer.
+    #[error(
+        "cannot start the generator's thread {thread}: {source}; lower --threads or raise the limits of this machine"
+    )]
+    Start {
+        /// Which.
+        thread: usize,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A bug.
+    #[error("the generator's thread {0} failed; this is a bug in muster, and its message is above")]
+    Panicked(usize),
+}
+
+/// A fleet on its own threads.
+pub struct Running {
+    threads: Vec<std::thread::JoinHandle<Result<Record, FleetError>>>,
+}
+
+/// Starts the fleet on `setup.threads` threads.
+///
+/// * `commands`: obeyed by all threads
+/// * `reports`: receives each thread's intervals; ends when the last thread does
+///
+/// # Errors
+/// [`FleetError::Start`] when the operating system refuses a thread.
+pub fn start(
+    setup: &Setup,
+    connections: &Connections,
+    commands: &watch::Receiver<Command>,
+    reports: &tokio::sync::mpsc::UnboundedSender<Report>,
+) -> Result<Running, FleetError> {
+    let mut threads = Vec::with_capacity(setup.threads);
+    for thread in 0..setup.threads {
+        let (setup, connections) = (setup.clone(), connections.clone());
+        let (commands, reports) = (commands.clone(), reports.clone());
+        let body = move || {
+            let failed = |source| FleetError::Start { thread, source };
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build_local(Default::default())
+                .map_err(failed)?;
+            runtime.block_on(async {
+                let share = Share {
+                    thread,
+                    clock: Clock::machine(),
+                    network: Network::sockets(connections.tls, connections.connect_map),
+                    commands,
+                };
+                let report = move |report| {
+                    // Nobody listening is no reason to stop: the record holds everything.
+                    let _ = reports.send(report);
+                };
+                drive(&setup, share, report).await
+            })
+        };
+        let builder = std::thread::Builder::new().name(format!("fleet-{thread}"));
+        threads.push(builder.spawn(body).map_err(|source| FleetError::Start { thread, source })?);
+    }
+    Ok(Running { threads })
+}
+
+impl Running {
+    /// Waits for all threads and puts their books together.
+    ///
+    /// # Errors
+    /// [`FleetError`] of the first thread that failed.
+    pub fn join(self) -> Result<Record, FleetError> {
+        let mut whole: Option<Record> = None;
+        let mut trouble = None;
+        for (index, thread) in self.threads.into_iter().enumerate() {
+            match thread.join().unwrap_or(Err(FleetError::Panicked(index))) {
+                Ok(record) => match &mut whole {
+                    Some(whole) => whole.merge(&record).expect("threads of one run keep equal books"),
+                    None => whole = Some(record),
+                },
+                Err(error) => {
+                    trouble.get_or_insert(error);
+                }
+            }
+        }
+        match (trouble, whole) {
+            (None, Some(record)) => Ok(record),
+            (Some(error), _) => Err(error),
+            (None, None) => Err(FleetError::Panicked(0)),
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! One thread's part of a run.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+use super::{Command, Destination, FleetError, Report, Setup};
+use crate::device;
+use crate::device::life::Limits;
+use crate::device::world::{HubRule, Phase, Profile, Route, Sending, Stop, World};
+use crate::net::dial::Network;
+use crate::plan::{Plan, Population};
+use crate::record::{Record, Recorder, Settings};
+use crate::time::{Agenda, Clock};
+
+/// What one thread is given of its own.
+pub struct Share {
+    /// Number of the thread, from 0.
+    pub thread: usize,
+    /// Its clock.
+    pub clock: Clock,
+    /// Its connections.
+    pub network: Network,
+    /// What it is told while it runs.
+    pub commands: watch::Receiver<Command>,
+}
+
+/// Carries out one thread's part of the plan: device n belongs to thread n mod threads. Needs a runtime with local tasks.
+///
+/// # Errors
+/// [`FleetError`] when there is no timer, or a device's task failed by a bug.
+pub async fn drive(
+    setup: &Setup,
+    share: Share,
+    mut report: impl FnMut(Report),
+) -> Result<Record, FleetError> {
+    let Share { thread, clock, network, mut commands } = share;
+    let plan = &setup.plan;
+    let agenda = Agenda::new(&clock).map_err(|source| FleetError::Start { thread, source })?;
+    let end = plan.duration.map(|duration| setup.epoch + duration);
+    let settings = Settings { epoch: setup.epoch, sends_from: plan.sends_from };
+    let world = Rc::new(World {
+        agenda,
+        network,
+        recorder: RefCell::new(Recorder::new(plan.populations.len(), settings)),
+        stop: Stop::new(end),
+        run_id: plan.run_id.clone(),
+        seed: plan.seed,
+        narrator: setup
+            .narrator
+            .clone()
+            .map(|narrator| Box::new(move |told: device::world::Narration<'_>| narrator(told)) as _),
+    });
+    let alive = Rc::new(Alive::default());
+    for (index, population) in plan.populations.iter().enumerate() {
+        let profile = Rc::new(profile(setup, index, population));
+        let launch = launch(Rc::clone(&world), profile, setup.clone(), index, thread, Rc::clone(&alive));
+        tokio::task::spawn_local(Alive::guard(&alive, launch));
+    }
+
+    let mut over_at = end.map(|end| end + plan.drain);
+    let mut seconds = 0u64;
+    loop {
+        let phase = world.stop.phase();
+        let next = match phase {
+            Phase::Running => end,
+            Phase::Draining => over_at,
+            Phase::Over => None,
+        };
+        let tick = setup.epoch + Duration::from_secs(seconds + 1);
+        tokio::select! {
+            biased;
+            () = alive.none() => break,
+            () = async { world.agenda.until(next.expect("is some")).await }, if next.is_some() => {
+                let into = if phase == Phase::Running { Phase::Draining } else { Phase::Over };
+                world.stop.advance(into, next.expect("is some"), false);
+            }
+            Ok(()) = commands.changed() => {
+                let now = clock.now();
+                match *commands.borrow_and_update() {
+                    Command::Run => {}
+                    Command::Interrupt => {
+                        world.stop.advance(Phase::Draining, now, true);
+                        let grace = now + plan.drain.min(INTERRUPT_GRACE);
+                        over_at = Some(over_at.map_or(grace, |over| over.min(grace)));
+                    }
+                    Command::Leave => world.stop.advance(Phase::Over, now, true),
+                }
+            }
+            () = clock.sleep_until(tick) => {
+                seconds += 1;
+                let interval = world.recorder.borrow_mut().take_interval();
+                report(Report { thread, second: seconds, interval });
+            }
+        }
+    }
+    let interval = world.recorder.borrow_mut().take_interval();
+    report(Report { thread, second: seconds + 1, interval });
+    if alive.panicked.get() {
+        return Err(FleetError::Panicked(thread));
+    }
+    // Every device has ended; a task that only closes a connection may still hold the world for a moment.
+    let settings = Settings { epoch: setup.epoch, sends_from: plan.sends_from };
+    Ok(world.recorder.replace(Recorder::new(0, settings)).finish())
+}
+
+/// How long open answers are awaited after an interrupt, at most.
+const INTERRUPT_GRACE: Duration = Duration::from_secs(10);
+
+/// Starts this thread's devices of one population, each when it is due.
+async fn launch(
+    world: Rc<World>,
+    profile: Rc<Profile>,
+    setup: Setup,
+    index: usize,
+    thread: usize,
+    alive: Rc<Alive>,
+) {
+    let population = &setup.plan.populations[index];
+    let mut n = thread as u64;
+    while n < population.count {
+        let due = setup.epoch + population.arrival.due(n);
+        if !world.stop.plans(due) {
+            return;
+        }
+        if due > world.agenda.now() {
+            tokio::select! {
+                biased;
+                _ = world.stop.left(Phase::Running) => return,
+                () = world.agenda.until(due) => {}
+            }
+        } else if world.stop.phase() != Phase::Running {
+            return;
+        }
+        let id = population.registration_id(&setup.plan, n);
+        let life = device::live(Rc::clone(&world), Rc::clone(&profile), n, id, due);
+        tokio::task::spawn_local(Alive::guard(&alive, life));
+        n += setup.threads as u64;
+    }
+}
+
+fn profile(setup: &Setup, index: usize, population: &Population) -> Profile {
+    let plan: &Plan = &setup.plan;
+    let route = match &setup.destination {
+        Destination::Dps { endpoint, host, id_scope, allow } => Route::Dps {
+            endpoint: endpoint.clone(),
+            host: host.clone(),
+            id_scope: id_scope.clone(),
+            hubs: HubRule { allow: allow.clone(), default_port: population.connect.default_port() },
+        },
+        Destination::Hub { endpoint, host } => Route::Hub { endpoint: endpoint.clone(), host: host.clone() },
+    };
+    let sending = population.telemetry.clone().map(|telemetry| {
+        let (seed, name) = (plan.seed, population.name.clone());
+        Sending {
+            messages: telemetry.messages,
+            in_flight: telemetry.in_flight as usize,
+            queue: telemetry.queue as usize,
+            payload: telemetry.payload.clone(),
+            due: Box::new(move |n, k| telemetry.grid(seed, &name, n).due(&name, k)),
+        }
+    });
+    Profile {
+        population: index,
+        name: population.name.clone(),
+        key: setup.keys[population.enrollment].clone(),
+        route,
+        limits: Limits { register: population.deadlines.register, connect: population.deadlines.connect },
+        send_deadline: population.deadlines.send,
+        keep_connection: population.keep_connection,
+        sending,
+        hold: plan.duration.is_some(),
+    }
+}
+
+/// Counts tasks that the thread has to wait for.
+#[derive(Default)]
+struct Alive {
+    count: Cell<u64>,
+    none: Notify,
+    panicked: Cell<bool>,
+}
+
+impl Alive {
+    /// `task`, counted from now until it ends, be it by a panic.
+    fn guard<F: Future<Output = ()>>(alive: &Rc<Self>, task: F) -> impl Future<Output = ()> + use<F> {
+        struct Guard(Rc<Alive>);
+        impl Drop for Guard {
+            fn drop(&mut self) {
+                if std::thread::panicking() {
+                    self.0.panicked.set(true);
+                }
+                self.0.count.set(self.0.count.get() - 1);
+                if self.0.count.get() == 0 {
+                    self.0.none.notify_waiters();
+                }
+            }
+        }
+        alive.count.set(alive.count.get() + 1);
+        let guard = Guard(Rc::clone(alive));
+        async move {
+            task.await;
+            drop(guard);
+        }
+    }
+
+    /// Waits until no task is left.
+    async fn none(&self) {
+        let mut notified = std::pin::pin!(self.none.notified());
+        notified.as_mut().enable();
+        if self.count.get() > 0 {
+            notified.await;
+        }
+    }
+}

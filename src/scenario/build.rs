@@ -1,0 +1,323 @@
+//! From what was written to what it means: the one place where defaults are applied and parts are held against each
+//! other.
+//!
+//! Building goes on after a complaint, with a stand-in for what is broken, so that everything is told at once; the plan
+//! is thrown away then.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::azure::dps;
+use crate::document::diagnostics::quote;
+use crate::document::source::SourceId;
+use crate::document::values::{Refusal, listed, nearest};
+use crate::document::{Diagnostic, Diagnostics, Given, Origin, Spanned};
+use crate::plan::{AzureTarget, Enrollment, HubTarget, KeySource, Keys, Plan, Target};
+use crate::rng;
+use crate::scenario::enrollment::{self, Enrollment as WrittenEnrollment};
+use crate::scenario::written::{Scenario, Target as WrittenTarget, TargetKind};
+use crate::scenario::{Options, build_emulator, build_fleet, build_threshold, emulator, host};
+
+/// How long to wait for open answers after the end of a run that does not say.
+const DEFAULT_DRAIN: Duration = Duration::from_secs(20);
+
+/// Name of the enrollment that stands in where the emulator is given none.
+const IMPLICIT_ENROLLMENT: &str = "default";
+
+/// Where relative paths of a scenario begin.
+pub(super) struct Paths<'a> {
+    /// The scenario file.
+    pub(super) file: &'a Path,
+}
+
+impl Paths<'_> {
+    /// A path in the file is relative to the file; one on the command line to the current directory, as typed.
+    fn resolve(&self, path: &str, origin: Origin) -> PathBuf {
+        match self.file.parent() {
+            Some(directory) if origin.source == SourceId::FILE => directory.join(path),
+            _ => PathBuf::from(path),
+        }
+    }
+}
+
+/// Builds the plan. Worthless if there are errors in `diagnostics` afterwards.
+pub(super) fn plan(
+    written: &Scenario,
+    options: &Options,
+    paths: &Paths<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Plan {
+    let kind = written.target.kind.or(TargetKind::Emulator);
+    let target = target(written, paths, diagnostics);
+    let hubs = match &target {
+        Target::Emulator(target) => target.hubs.as_slice(),
+        _ => &[],
+    };
+    let mut enrollments = enrollments(&written.enrollments, paths, diagnostics);
+    // With a broken kind nobody knows whether these are the hubs.
+    if !matches!(written.target.kind, Given::Broken)
+        && let Target::Emulator(_) = &target
+    {
+        build_emulator::enrollment_allocations(&mut enrollments, &written.enrollments, hubs, diagnostics);
+    }
+    if written.target.kind.value().is_some() {
+        enrollments_suit_target(written, kind, diagnostics);
+    }
+    if enrollments.is_empty() {
+        if kind != TargetKind::Emulator && written.enrollments.is_empty() {
+            diagnostics.push(
+                Diagnostic::error(
+                    written.target.origin,
+                    "there is no enrollment, so the devices have no keys",
+                )
+                .help("add for example [enrollment.plant] with group_key = { env = \"GROUP_KEY\" }"),
+            );
+        }
+        enrollments.push(implicit_enrollment());
+    }
+    if !written.names_a_fleet {
+        diagnostics.push(
+            Diagnostic::error(
+                Origin::whole(SourceId::FILE),
+                "there is no fleet, so the run would do nothing",
+            )
+            .help("add for example [fleet.devices] with count = 1000 and start.rate = \"100/s\""),
+        );
+    }
+    let populations = build_fleet::populations(written, &enrollments, kind, diagnostics);
+    let sends_from = sends_from(written, diagnostics);
+    let thresholds = build_threshold::thresholds(written, &populations, kind, diagnostics);
+    let mut run_id = [0; 4];
+    rng::fill_from_system(&mut run_id);
+    Plan {
+        name: paths.file.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+        seed: options.seed.unwrap_or_else(|| written.seed.value().copied().unwrap_or_else(rng::fresh_seed)),
+        run_id: options.run_id.clone().unwrap_or_else(|| run_id.map(|byte| format!("{byte:02x}")).concat()),
+        duration: written.duration.value().copied(),
+        drain: written.drain.or(DEFAULT_DRAIN),
+        target,
+        enrollments,
+        populations,
+        sends_from,
+        thresholds,
+        narrate: written.narrate.or(false),
+    }
+}
+
+/// The enrollment of a scenario that names none: the emulator makes up a group key.
+pub(super) fn implicit_enrollment() -> Enrollment {
+    Enrollment {
+        name: IMPLICIT_ENROLLMENT.to_owned(),
+        keys: Keys::Group { primary: KeySource::Generated, secondary: None },
+        enabled: true,
+        allocation: None,
+        reprovision: Default::default(),
+    }
+}
+
+fn target(written: &Scenario, paths: &Paths<'_>, diagnostics: &mut Diagnostics) -> Target {
+    let table = &written.target;
+    let kind = table.kind.or(TargetKind::Emulator);
+    if table.kind.value().is_some() || table.kind.is_absent() {
+        keys_suit_kind(written, kind, diagnostics);
+    }
+    let ca_file = table.ca_file.spanned().map(|path| paths.resolve(&path.value.value, path.origin));
+    match kind {
+        TargetKind::Emulator => {
+            Target::Emulator(build_emulator::target(written.emulator.as_ref(), diagnostics))
+        }
+        TargetKind::Azure => azure_target(table, ca_file, diagnostics),
+        TargetKind::Hub => {
+            require("host", "\"contoso.azure-devices.net\"", &table.host, table.origin, diagnostics);
+            let host = table.host.clone().check(diagnostics, |text| host::check(&text));
+            Target::Hub(HubTarget { host: host.or(String::new()), ca_file })
+        }
+    }
+}
+
+fn azure_target(table: &WrittenTarget, ca_file: Option<PathBuf>, diagnostics: &mut Diagnostics) -> Target {
+    require("id_scope", "\"${env:ID_SCOPE}\"", &table.id_scope, table.origin, diagnostics);
+    let dps = table.dps.clone().check(diagnostics, |text| host::check(&text));
+    let id_scope = table.id_scope.clone().check(diagnostics, |text| emulator::check_id_scope(&text));
+    let mut allow = Vec::new();
+    for pattern in table.allow.value().into_iter().flatten() {
+        let pattern = Given::Value(pattern.clone()).check(diagnostics, |text| host::check_pattern(&text));
+        allow.extend(pattern.value().cloned());
+    }
+    let names_none = table.allow.is_absent() || table.allow.value().is_some_and(Vec::is_empty);
+    // Without `dps`, it is the global endpoint; with a broken one, nothing can be said.
+    let remote = match &dps {
+        Given::Value(dps) => !host::is_loopback(&dps.value),
+        Given::Absent => true,
+        Given::Broken => false,
+    };
+    if remote && names_none {
+        let origin = table.allow.spanned().map_or(table.origin, |allow| allow.origin);
+        diagnostics.push(
+            Diagnostic::error(origin, "nothing says which hubs DPS may send the devices to")
+                .help("add allow = [\"*.azure-devices.net\"], or better the names of your hubs"),
+        );
+    }
+    Target::Azure(AzureTarget {
+        dps: dps.or(dps::GLOBAL_HOST.to_owned()),
+        id_scope: id_scope.or(String::new()),
+        allow,
+        ca_file,
+    })
+}
+
+fn require<T>(name: &str, example: &str, given: &Given<T>, origin: Origin, diagnostics: &mut Diagnostics) {
+    if given.is_absent() {
+        diagnostics.push(
+            Diagnostic::error(origin, format!("`[target]` lacks `{name}`"))
+                .help(format!("add for example {name} = {example}")),
+        );
+    }
+}
+
+/// Keys of `[target]` that belong to another kind, and an `[emulator]` that would not be used.
+fn keys_suit_kind(written: &Scenario, kind: TargetKind, diagnostics: &mut Diagnostics) {
+    use TargetKind::{Azure, Emulator, Hub};
+    let table = &written.target;
+    let name = match kind {
+        Emulator => "emulator",
+        Azure => "azure",
+        Hub => "hub",
+    };
+    let allow = match &table.allow {
+        Given::Value(Spanned { origin, .. }) => Some(*origin),
+        _ => None,
+    };
+    let place = |text: &Given<_>| text.spanned().map(|text| text.origin);
+    let uses: [(&str, Option<Origin>, &[TargetKind], &str); 5] = [
+        ("dps", place(&table.dps), &[Azure], "azure"),
+        ("id_scope", place(&table.id_scope), &[Azure], "azure"),
+        ("allow", allow, &[Azure], "azure"),
+        ("host", place(&table.host), &[Hub], "hub"),
+        ("ca_file", place(&table.ca_file), &[Azure, Hub], "azure"),
+    ];
+    for (key, origin, kinds, other) in uses {
+        let Some(origin) = origin.filter(|_| !kinds.contains(&kind)) else { continue };
+        let help = match (kind, key) {
+            (Emulator, "id_scope") => "remove it, or write it into [emulator]".to_owned(),
+            _ => format!("remove it, or write kind = \"{other}\""),
+        };
+        diagnostics.push(
+            Diagnostic::error(origin, format!("`{key}` has no meaning for a target of kind \"{name}\""))
+                .help(help),
+        );
+    }
+    if let Some(emulator) = written.emulator.as_ref().filter(|_| kind != Emulator) {
+        diagnostics.push(
+            Diagnostic::error(
+                emulator.origin,
+                format!("`[emulator]` has no meaning for a target of kind \"{name}\""),
+            )
+            .help("remove it, or write kind = \"emulator\" in [target]"),
+        );
+    }
+}
+
+/// What only the emulator understands or may be given.
+fn enrollments_suit_target(written: &Scenario, kind: TargetKind, diagnostics: &mut Diagnostics) {
+    if kind == TargetKind::Emulator {
+        return;
+    }
+    for enrollment in &written.enrollments {
+        for (key, origin) in &enrollment.emulator_only {
+            diagnostics.push(
+                Diagnostic::error(
+                    *origin,
+                    format!("`{key}` configures the emulator; a real service has its own settings"),
+                )
+                .help("remove it, or change the enrollment in the portal"),
+            );
+        }
+        for source in enrollment.keys.iter().flat_map(enrollment::Keys::sources) {
+            if let Some(Spanned { value: enrollment::KeySource::Generated, origin }) = source.spanned() {
+                diagnostics.push(
+                    Diagnostic::error(*origin, "a generated key is known to the emulator only")
+                        .help("name the place of the real key: { env = \"GROUP_KEY\" }, { file = \"group.key\" } or \"stdin\""),
+                );
+            }
+        }
+    }
+}
+
+/// The enrollments with their keys; what concerns the emulator's hubs is filled in later.
+pub(super) fn enrollments(
+    written: &[WrittenEnrollment],
+    paths: &Paths<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Enrollment> {
+    let mut stdin: Option<Origin> = None;
+    for source in written.iter().filter_map(|e| e.keys.as_ref()).flat_map(enrollment::Keys::sources) {
+        if let Some(Spanned { value: enrollment::KeySource::Stdin, origin }) = source.spanned() {
+            match stdin {
+                None => stdin = Some(*origin),
+                Some(first) => diagnostics.push(
+                    Diagnostic::error(*origin, "standard input holds one key, and it is taken")
+                        .related(first, "taken here")
+                        .help("give the other key by { env = ... } or { file = ... }"),
+                ),
+            }
+        }
+    }
+    let source = |given: &Given<enrollment::KeySource>| match given.value() {
+        Some(enrollment::KeySource::Stdin) => KeySource::Stdin,
+        Some(enrollment::KeySource::Environment(name)) => KeySource::Environment(name.clone()),
+        Some(enrollment::KeySource::File(path)) => KeySource::File(paths.resolve(&path.value, path.origin)),
+        Some(enrollment::KeySource::Generated) | None => KeySource::Generated,
+    };
+    let optional = |given: &Given<enrollment::KeySource>| given.value().map(|_| source(given));
+    written
+        .iter()
+        .map(|written| Enrollment {
+            name: written.name.clone(),
+            keys: match &written.keys {
+                None => Keys::Group { primary: KeySource::Generated, secondary: None },
+                Some(enrollment::Keys::Group { primary, secondary }) => {
+                    Keys::Group { primary: source(primary), secondary: optional(secondary) }
+                }
+                Some(enrollment::Keys::Individual { registration_id, device_id, primary, secondary }) => {
+                    Keys::Individual {
+                        registration_id: registration_id.or(String::new()),
+                        device_id: device_id.value().cloned(),
+                        primary: source(primary),
+                        secondary: optional(secondary),
+                    }
+                }
+            },
+            enabled: written.enabled.or(true),
+            allocation: None,
+            reprovision: written.reprovision.or(Default::default()),
+        })
+        .collect()
+}
+
+fn sends_from(written: &Scenario, diagnostics: &mut Diagnostics) -> Duration {
+    if let (Some(from), Some(duration)) = (written.sends_from.spanned(), written.duration.value())
+        && from.value >= *duration
+    {
+        diagnostics.push(
+            Diagnostic::error(from.origin, "nothing is measured: the run ends before sends are")
+                .help("use a time before the end of the run, or raise `duration`"),
+        );
+    }
+    written.sends_from.or(Duration::ZERO)
+}
+
+/// Why a name leads nowhere, with the names that there are.
+pub(super) fn unknown_name(what: &str, name: &str, known: &[&str]) -> Refusal {
+    let help = match nearest(name, known.iter().copied()) {
+        Some(near) => format!("did you mean \"{near}\"?"),
+        None if known.is_empty() => format!("there is no {what} at all"),
+        None => format!("there is {}", listed(known, "and")),
+    };
+    Refusal::new(format!("there is no {what} {}", quote(name)), help)
+}
+
+/// A refusal at a place.
+pub(super) fn refused(origin: Origin, Refusal { message, help }: Refusal) -> Diagnostic {
+    Diagnostic { help, ..Diagnostic::error(origin, message) }
+}

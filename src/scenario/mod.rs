@@ -1,0 +1,147 @@
+//! What the user wrote: reads a scenario file and turns it into a [`Plan`].
+//!
+//! [`keys`] lists every key of the file. The readers (`written`, `enrollment`, `fleet`, `emulator`) take the values off
+//! the page, each with its place and still optional; `build` applies every default once, holds the parts against each
+//! other and makes the plan, in which no option is left open.
+//!
+//! What this module never does: open a socket, read a key, or look at the process environment (it is given a lookup).
+
+use std::path::Path;
+
+use crate::document::environment;
+use crate::document::node::{self, Node, Value};
+use crate::document::{Diagnostics, overlay, source};
+use crate::plan::{EmulatorTarget, Enrollment, Plan};
+use crate::rng;
+
+mod build;
+mod build_emulator;
+mod build_fleet;
+mod build_threshold;
+mod emulator;
+mod enrollment;
+mod fleet;
+mod host;
+pub mod keys;
+mod threshold;
+mod written;
+
+pub use build_emulator::DEFAULT_ID_SCOPE;
+pub use host::is_loopback;
+
+/// What the command line adds to a scenario.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Texts of `--set path=value`, in their order.
+    pub sets: Vec<String>,
+    /// The seed; takes precedence over the scenario's.
+    pub seed: Option<u64>,
+    /// The run's id, eight lower-case hexadecimal digits; made up if `None`.
+    pub run_id: Option<String>,
+}
+
+/// A scenario that was read.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What it means.
+    pub plan: Plan,
+    /// What probably does not mean what was intended; holds no error.
+    pub warnings: Diagnostics,
+    /// The file as it was written, without byte order mark; `${env:NAME}` is not replaced in it.
+    pub text: String,
+}
+
+/// What `muster emulate` needs of a scenario.
+#[derive(Debug, Clone)]
+pub struct LoadedEmulator {
+    /// The services.
+    pub target: EmulatorTarget,
+    /// Who may register.
+    pub enrollments: Vec<Enrollment>,
+    /// The scenario's seed, [`Options::seed`], or a fresh one.
+    pub seed: u64,
+    /// What probably does not mean what was intended; holds no error.
+    pub warnings: Diagnostics,
+}
+
+/// Reads the scenario at `path`.
+///
+/// * `env`: looks up the variables that the scenario refers to as `${env:NAME}`; nothing else is asked for
+///
+/// # Errors
+/// Everything that is wrong with it, and the warnings besides.
+pub fn load(
+    path: &Path,
+    options: &Options,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Loaded, Diagnostics> {
+    let mut diagnostics = Diagnostics::default();
+    let Some(mut root) = document(path, options, &mut diagnostics) else { return Err(diagnostics) };
+    environment::replace(&mut root, env, &mut diagnostics);
+    let Some(reader) = written::open(&root, &mut diagnostics) else { return Err(diagnostics) };
+    let written = written::read(&reader, &mut diagnostics);
+    let plan = build::plan(&written, options, &build::Paths { file: path }, &mut diagnostics);
+    if diagnostics.has_errors() {
+        return Err(diagnostics);
+    }
+    let text = diagnostics.sources().source(source::SourceId::FILE).map(|file| file.text.clone());
+    Ok(Loaded { plan, warnings: diagnostics, text: text.unwrap_or_default() })
+}
+
+/// Reads the `[emulator]` and `[enrollment]` tables of the scenario at `path`; the others are left alone, and so are the
+/// variables that they refer to. Without enrollments there is one group with a generated key.
+///
+/// * `env`: as for [`load`]
+///
+/// # Errors
+/// Everything that is wrong with these tables, and the warnings besides.
+pub fn load_emulator(
+    path: &Path,
+    options: &Options,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<LoadedEmulator, Diagnostics> {
+    let mut diagnostics = Diagnostics::default();
+    let Some(mut root) = document(path, options, &mut diagnostics) else { return Err(diagnostics) };
+    if let Value::Table(entries) = &mut root.value {
+        // Left in place, so that misspelt tables are still told; their content is nobody's business here.
+        const USED: [&str; 4] = ["version", "seed", "emulator", "enrollment"];
+        for entry in entries.iter_mut().filter(|entry| !USED.contains(&entry.key.as_str())) {
+            entry.node.value = Value::Unknown;
+        }
+    }
+    environment::replace(&mut root, env, &mut diagnostics);
+    let Some(reader) = written::open(&root, &mut diagnostics) else { return Err(diagnostics) };
+    let seed = reader.count("seed", &mut diagnostics);
+    let emulator = emulator::read(&reader, &mut diagnostics);
+    let written = written::enrollments(&reader, &mut diagnostics);
+    let target = build_emulator::target(emulator.as_ref(), &mut diagnostics);
+    let mut enrollments = build::enrollments(&written, &build::Paths { file: path }, &mut diagnostics);
+    build_emulator::enrollment_allocations(&mut enrollments, &written, &target.hubs, &mut diagnostics);
+    if enrollments.is_empty() {
+        enrollments.push(build::implicit_enrollment());
+    }
+    if diagnostics.has_errors() {
+        return Err(diagnostics);
+    }
+    let seed = options.seed.unwrap_or_else(|| seed.value().copied().unwrap_or_else(rng::fresh_seed));
+    Ok(LoadedEmulator { target, enrollments, seed, warnings: diagnostics })
+}
+
+/// The file with `--set` laid over it; `None` if it is too broken to be judged.
+fn document(path: &Path, options: &Options, diagnostics: &mut Diagnostics) -> Option<Node> {
+    let id = match source::read_file(path, diagnostics) {
+        Ok(id) => id,
+        Err(diagnostic) => {
+            diagnostics.push(diagnostic);
+            return None;
+        }
+    };
+    let mut root = node::parse(id, diagnostics)?;
+    for set in &options.sets {
+        overlay::apply(set, &mut root, diagnostics);
+    }
+    Some(root)
+}
+
+#[cfg(test)]
+mod tests;

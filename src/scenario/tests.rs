@@ -1,0 +1,617 @@
+//! Whole files in, plans or rendered complaints out.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::emulator::config;
+use crate::plan::threshold::{Comparison, Ending, Metric, Statistic};
+use crate::plan::{Arrival, KeySource, Keys, Target};
+use crate::rng::Distribution;
+use crate::step::Milestone;
+
+const MINIMAL: &str = r#"
+version = 1
+
+[fleet.devices]
+count      = 1_000
+start.rate = "100/s"     # devices started per second, whole fleet
+
+[fleet.devices.telemetry]
+every    = "2s"          # per device
+messages = 5             # per device
+
+[thresholds]
+"time_to_assigned.response.p99" = "< 10s"
+"failed.share"                  = "= 0 %"
+"#;
+
+const CANARY: &str =
+    "8isrFI1sGsIlvvFSSFRiMfCNzv21fjbE/+ah/lSh3lF8e2YG1Te7w1KpZhJFFXJrqYKi9yegxkqIChbqOS9Egw==";
+
+fn variable(name: &str) -> Option<String> {
+    Some(
+        match name {
+            "HOST" => "dps.example.com",
+            "SCOPE" => "0ne00000A0A",
+            "DEVICE" => "device-7",
+            "SECRET" => "canary of the environment",
+            _ => return None,
+        }
+        .to_owned(),
+    )
+}
+
+fn load_bytes(bytes: &[u8], sets: &[&str]) -> Result<Loaded, String> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s.toml");
+    std::fs::write(&path, bytes).unwrap();
+    let options = Options { sets: sets.iter().map(|set| (*set).to_owned()).collect(), ..Options::default() };
+    load(&path, &options, &variable).map_err(|diagnostics| shown(&diagnostics, directory.path()))
+}
+
+/// Without the directory that changes with each test run.
+fn shown(diagnostics: &Diagnostics, directory: &Path) -> String {
+    let text = diagnostics.render(false, Some(100));
+    text.replace(&format!("{}/", directory.display()), "")
+}
+
+fn plan(text: &str) -> Plan {
+    load_bytes(text.as_bytes(), &[]).unwrap_or_else(|told| panic!("{told}")).plan
+}
+
+fn told(text: &str) -> String {
+    load_bytes(text.as_bytes(), &[]).map(|loaded| loaded.plan).expect_err("a scenario with a mistake")
+}
+
+/// The minimal scenario with one line added at the top, before its first table.
+fn with_top(line: &str) -> String {
+    format!("{line}{MINIMAL}")
+}
+
+/// The minimal scenario with a text in place of another.
+fn with(from: &str, to: &str) -> String {
+    assert!(MINIMAL.contains(from), "{from}");
+    MINIMAL.replacen(from, to, 1)
+}
+
+fn shipped(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(name)
+}
+
+#[test]
+fn the_minimal_file_means_what_the_design_says() {
+    let plan = plan(MINIMAL);
+    assert_eq!((plan.name.as_str(), plan.duration, plan.drain), ("s", None, Duration::from_secs(20)));
+    assert_eq!(plan.run_id.len(), 8);
+    assert!(plan.run_id.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)));
+    let population = &plan.populations[0];
+    assert_eq!((population.name.as_str(), population.count), ("devices", 1_000));
+    assert_eq!(population.registration_id(&plan, 7), "devices-00007");
+    assert_eq!(population.arrival, Arrival::Rate("100/s".parse().unwrap()));
+    let telemetry = population.telemetry.as_ref().unwrap();
+    assert_eq!((telemetry.interval, telemetry.messages), (Duration::from_secs(2), Some(5)));
+    assert_eq!((telemetry.in_flight, telemetry.queue), (1, 100));
+    let Target::Emulator(target) = &plan.target else { panic!("the emulator") };
+    assert_eq!((target.id_scope.as_str(), &target.dps), ("0ne00000001", &config::Dps::default()));
+    assert_eq!(target.hubs[0].host, "hub.azure-devices.localhost");
+    let enrollment = &plan.enrollments[0];
+    assert_eq!(enrollment.name, "default");
+    assert!(matches!(enrollment.keys, Keys::Group { primary: KeySource::Generated, secondary: None }));
+    assert_eq!(
+        plan.thresholds[0].metric,
+        Metric::Milestone(Milestone::TimeToAssigned, Statistic::Quantile(0.99))
+    );
+    assert_eq!((plan.thresholds[0].comparison, plan.thresholds[0].limit), (Comparison::Below, 10.0));
+    assert_eq!(plan.thresholds[0].text, "time_to_assigned.response.p99 < 10s");
+    assert_eq!(plan.thresholds[1].metric, Metric::Share(None, Ending::Unsuccessful));
+}
+
+#[test]
+fn every_key_reaches_the_plan() {
+    let plan = plan(
+        r#"
+        version = 1
+        seed = 7
+        duration = "6m"
+        drain = "5s"
+        narrate = true
+        [enrollment.plant]
+        group_key = { env = "GROUP_KEY" }
+        secondary_key = "stdin"
+        allocation = "static"
+        hub = "north"
+        reprovision = "never"
+        enabled = false
+        [enrollment.gateway]
+        individual = { registration_id = "gw-1", device_id = "gateway(1)", key = { file = "gw.key" } }
+        allocation = { static = "south" }
+        [fleet.sensors]
+        count = 4_000
+        id = "sensor-{n:05}-{run}"
+        enrollment = "plant"
+        provision = "https"
+        connect = "https"
+        deadline = { register = "50s", connect = "20s", send = "10s" }
+        keep_connection = "5s"
+        start.ramp = { from = "10/s", to = "60/s", over = "60s" }
+        [fleet.sensors.telemetry]
+        fleet_rate = "400/s"
+        jitter = "5s"
+        queue = 0
+        bytes = "2 KiB"
+        [fleet.gateway]
+        enrollment = "gateway"
+        [measure]
+        sends_from = "100s"
+        [thresholds]
+        "send[sensors].service.mean" = "<= 250ms"
+        [emulator]
+        id_scope = "0ne00BADC0DE"
+        allocation = "weighted"
+        [emulator.dps]
+        retry_after = "none"
+        polls = { uniform = { low = 1, high = 3 } }
+        assign = { lognormal = { median = "800ms", p99 = "4s" } }
+        [emulator.hub.north]
+        weight = 3
+        [emulator.hub.south]
+        host = "s.example"
+        "#,
+    );
+    assert_eq!((plan.seed, plan.duration, plan.narrate), (7, Some(Duration::from_secs(360)), true));
+    assert_eq!((plan.drain, plan.sends_from), (Duration::from_secs(5), Duration::from_secs(100)));
+    let (plant, gateway) = (&plan.enrollments[0], &plan.enrollments[1]);
+    assert_eq!((plant.enabled, plant.reprovision), (false, config::Reprovision::Never));
+    assert_eq!(plant.allocation, Some(config::Allocation::Static("north".to_owned())));
+    assert_eq!(gateway.allocation, Some(config::Allocation::Static("south".to_owned())));
+    let Keys::Individual { registration_id, device_id, primary: KeySource::File(path), .. } = &gateway.keys
+    else {
+        panic!("an individual enrollment with a key file")
+    };
+    assert_eq!((registration_id.as_str(), device_id.as_deref()), ("gw-1", Some("gateway(1)")));
+    assert!(path.is_absolute() && path.ends_with("gw.key"), "relative to the scenario: {path:?}");
+    let (sensors, gateways) = (&plan.populations[0], &plan.populations[1]);
+    assert_eq!(sensors.registration_id(&plan, 1), format!("sensor-00001-{}", plan.run_id));
+    assert_eq!(sensors.deadlines.register, Duration::from_secs(50));
+    assert_eq!(sensors.keep_connection, Duration::from_secs(5));
+    let telemetry = sensors.telemetry.as_ref().unwrap();
+    assert_eq!((telemetry.interval, telemetry.jitter), (Duration::from_secs(10), Duration::from_secs(5)));
+    assert_eq!((telemetry.queue, telemetry.payload.content_type()), (0, "application/octet-stream"));
+    assert_eq!((gateways.count, gateways.enrollment), (1, 1));
+    assert_eq!(gateways.registration_id(&plan, 0), "gw-1");
+    assert_eq!(gateways.arrival, Arrival::Burst { at: Duration::ZERO });
+    assert_eq!(plan.thresholds[0].population, Some(0));
+    let Target::Emulator(target) = &plan.target else { panic!("the emulator") };
+    assert_eq!(target.allocation, config::Allocation::Weighted);
+    assert_eq!(target.dps.retry_after, None);
+    assert_eq!(target.dps.polls, Distribution::Uniform { low: 1.0, high: 3.0 });
+    assert_eq!(target.dps.assign, Distribution::Lognormal { median: 0.8, p99: 4.0 });
+    let hubs: Vec<_> =
+        target.hubs.iter().map(|hub| (hub.name.as_str(), hub.host.as_str(), hub.weight)).collect();
+    assert_eq!(hubs, [("north", "north.azure-devices.localhost", 3), ("south", "s.example", 1)]);
+}
+
+#[test]
+fn every_shipped_scenario_loads_without_a_warning() {
+    let environment = |name: &str| name.starts_with("PROVISIONING_").then(|| "test-1".to_owned());
+    let mut count = 0;
+    for entry in std::fs::read_dir(shipped("")).unwrap() {
+        let path = entry.unwrap().path();
+        let loaded = load(&path, &Options::default(), &environment)
+            .unwrap_or_else(|diagnostics| panic!("{}", diagnostics.render(false, None)));
+        assert!(loaded.warnings.is_empty(), "{}", loaded.warnings.render(false, None));
+        assert!(loaded.text.starts_with("# Question "), "{}", path.display());
+        assert!(loaded.text.contains("\n# Healthy "), "{}", path.display());
+        count += 1;
+    }
+    assert!(count >= 3);
+}
+
+#[test]
+fn the_quickstart_reads_four_variables_and_none_of_them_is_the_key() {
+    let asked = std::cell::RefCell::new(Vec::new());
+    let environment = |name: &str| {
+        asked.borrow_mut().push(name.to_owned());
+        Some("test-1".to_owned())
+    };
+    let loaded = load(&shipped("quickstart.toml"), &Options::default(), &environment).unwrap();
+    let asked = asked.into_inner();
+    assert_eq!(asked, ["PROVISIONING_HOST", "PROVISIONING_IDSCOPE", "PROVISIONING_REGISTRATION_ID"]);
+    let Keys::Individual { primary: KeySource::Environment(name), .. } = &loaded.plan.enrollments[0].keys
+    else {
+        panic!("an individual enrollment")
+    };
+    assert_eq!(name, "PROVISIONING_SYMMETRIC_KEY");
+    let unset = load(&shipped("quickstart.toml"), &Options::default(), &|_| None).unwrap_err();
+    assert_eq!(unset.counts(), (3, 0), "{}", unset.render(false, None));
+    assert_eq!(loaded.plan.populations[0].registration_id(&loaded.plan, 0), "test-1");
+}
+
+#[test]
+fn set_and_options_take_precedence_over_the_file() {
+    let sets =
+        ["fleet.devices.start.rate=200/s", "fleet.devices.count=500", "fleet.devices.telemetry.messages=1"];
+    let loaded = load_bytes(MINIMAL.as_bytes(), &sets).unwrap();
+    let population = &loaded.plan.populations[0];
+    assert_eq!(population.count, 500);
+    assert_eq!(population.arrival, Arrival::Rate("200/s".parse().unwrap()));
+    assert_eq!(loaded.text, MINIMAL, "the text is kept as it was written");
+    let path = shipped("ci-smoke.toml");
+    let options = Options { seed: Some(99), run_id: Some("0a1b2c3d".to_owned()), ..Options::default() };
+    let loaded = load(&path, &options, &variable).unwrap();
+    assert_eq!((loaded.plan.seed, loaded.plan.run_id.as_str()), (99, "0a1b2c3d"));
+}
+
+#[test]
+fn azure_and_hub_targets_are_read() {
+    let azure = plan(
+        "version = 1\n[target]\nkind = 'azure'\ndps = '${env:HOST}'\nid_scope = '${env:SCOPE}'\nallow = ['*.azure-devices.net']\n\
+         ca_file = 'ca.pem'\n[enrollment.a]\ngroup_key = 'stdin'\n[fleet.x]\ncount = 1\n",
+    );
+    let Target::Azure(target) = &azure.target else { panic!("azure") };
+    assert_eq!((target.dps.as_str(), target.id_scope.as_str()), ("dps.example.com", "0ne00000A0A"));
+    assert_eq!(target.allow, ["*.azure-devices.net"]);
+    assert!(target.ca_file.as_ref().is_some_and(|path| path.is_absolute()));
+    let local = plan(
+        "version = 1\n[target]\nkind = 'azure'\ndps = 'localhost:8443'\nid_scope = 'x'\n[enrollment.a]\ngroup_key = 'stdin'\n\
+         [fleet.x]\ncount = 1\n",
+    );
+    assert!(matches!(local.target, Target::Azure(target) if target.allow.is_empty()));
+    let hub = plan(
+        "version = 1\n[target]\nkind = 'hub'\nhost = '127.0.0.1:8443'\n[enrollment.a]\ngroup_key = 'stdin'\n[fleet.x]\ncount = 1\n",
+    );
+    assert!(matches!(&hub.target, Target::Hub(target) if target.host == "127.0.0.1:8443"));
+    assert_eq!(hub.populations[0].provision, None);
+}
+
+#[test]
+fn complaints_look_like_this() {
+    for (name, text) in [
+        ("unknown_key", with("count  ", "cuont  ")),
+        ("wrong_unit", with("\"2s\"", "\"2/s\"")),
+        ("every_and_fleet_rate", with("messages = 5", "fleet_rate = \"50/s\"\nmessages = 5")),
+        (
+            "unknown_enrollment",
+            with("count ", "enrollment = \"plnt\"\ncount ")
+                + "[enrollment.plant]\ngroup_key = \"generated\"\n",
+        ),
+        ("duplicate_key", with("messages = 5", "messages = 5\nevery = \"3s\"")),
+        ("two_errors", with("1_000", "\"many\"").replace("= 0 %", "= none")),
+        ("bad_toml", with("\"100/s\"", "100/s").replace("[thresholds]", "[thresholds")),
+        ("literal_key", format!("{MINIMAL}[enrollment.plant]\ngroup_key = \"{CANARY}\"\n")),
+        ("unset_variables", with("1_000", "1_000\nid = \"${env:PREFIX}-{n}-${env:SUFFIX}\"")),
+        ("escape_bytes", with("\"100/s\"", "'100\u{9b}/s' # \u{202e}")),
+        ("no_fleet", "version = 1\n".to_owned()),
+        ("later", format!("{MINIMAL}[[event]]\nname = \"power-cut\"\n[gate]\n[[emulator.fault]]\n")),
+        ("version", "version = 2\nfuture = true\n".to_owned()),
+    ] {
+        insta::assert_snapshot!(name, told(&text));
+    }
+}
+
+#[test]
+fn places_are_right_behind_a_byte_order_mark_and_with_windows_line_ends() {
+    let text = format!("\u{feff}{}", with("\"2s\"", "\"2\""));
+    insta::assert_snapshot!("bom_and_crlf", told(&text.replace('\n', "\r\n")));
+}
+
+#[test]
+fn files_that_are_no_text_or_too_large_or_not_there_are_told_apart() {
+    let mut bytes = with_top("# caf\u{e9} ").into_bytes();
+    bytes.extend(b"# caf\xe9\nx = 1\n");
+    insta::assert_snapshot!("not_utf8", load_bytes(&bytes, &[]).unwrap_err());
+    let large = vec![b'#'; 4 * 1024 * 1024 + 1];
+    insta::assert_snapshot!("too_large", load_bytes(&large, &[]).unwrap_err());
+    let directory = tempfile::tempdir().unwrap();
+    let missing = load(&directory.path().join("no.toml"), &Options::default(), &variable).unwrap_err();
+    insta::assert_snapshot!("missing", shown(&missing, directory.path()));
+}
+
+#[test]
+fn bad_sets_are_shown_with_their_own_text() {
+    let sets = ["fleet.devices.count", "fleet.devices.count.x=1", "fleet.devices.cuont=5", "drain=20"];
+    insta::assert_snapshot!("bad_set", load_bytes(MINIMAL.as_bytes(), &sets).unwrap_err());
+}
+
+#[test]
+fn absurd_numbers_are_refused() {
+    for value in [
+        "nan",
+        "inf",
+        "-inf",
+        "-1",
+        "0",
+        "1e308",
+        "1_000_000_001",
+        "0x7fffffffffffffff",
+        "1.5",
+        "\"5\"",
+        "1979-05-27",
+    ] {
+        let told = told(&with("1_000", value));
+        assert!(told.contains("`count`"), "{value}: {told}");
+    }
+    assert_eq!(plan(&with("1_000", "1_000_000_000")).populations[0].count, 1_000_000_000);
+    for value in ["nan/s", "-1/s", "0/s", "1e308/s", "inf/s", "100"] {
+        let told = told(&with("100/s", value));
+        assert!(told.contains("rate"), "{value}: {told}");
+    }
+    for value in ["nans", "-1s", "1e308s", "400d", "infs"] {
+        told(&with("\"2s\"", &format!("\"{value}\"")));
+    }
+    told(&with_top("seed = -1"));
+    told(&with_top("duration = \"0s\""));
+}
+
+#[test]
+fn each_contradiction_is_told_with_its_remedy() {
+    const AZURE: &str = "[target]\nkind = 'azure'\nid_scope = 'a'\nallow = ['*.azure-devices.net']\n";
+    const HUB: &str = "[target]\nkind = 'hub'\nhost = 'a.b'\n";
+    const KEY: &str = "[enrollment.a]\ngroup_key = 'stdin'\n";
+    const ONE: &str = "[fleet.x]\ncount = 1\n";
+    const DEVICE: &str = "[enrollment.a]\nindividual = { registration_id = 'd-1', key = 'generated' }\n";
+    for (tables, expected) in [
+        (format!("{AZURE}[emulator]\n{KEY}{ONE}"), "`[emulator]` has no meaning for a target of kind \"azure\""),
+        (format!("{AZURE}host = 'x'\n{KEY}{ONE}"), "`host` has no meaning for a target of kind \"azure\""),
+        (format!("[target]\nallow = ['*.a.b']\n{ONE}"), "`allow` has no meaning for a target of kind \"emulator\""),
+        (format!("[target]\nkind = 'azure'\nallow = ['h.x']\n{KEY}{ONE}"), "`[target]` lacks `id_scope`"),
+        (format!("[target]\nkind = 'azure'\nid_scope = 'a'\n{KEY}{ONE}"), "add allow = [\"*.azure-devices.net\"]"),
+        (format!("[target]\nkind = 'hub'\n{KEY}{ONE}"), "`[target]` lacks `host`"),
+        (format!("[target]\nkind = 'hub'\nhost = 'https://a.b'\n{KEY}{ONE}"), "it has a scheme"),
+        (format!("{AZURE}{ONE}"), "there is no enrollment"),
+        (format!("{AZURE}[enrollment.a]\ngroup_key = 'generated'\n{ONE}"), "a generated key is known to the emulator only"),
+        (format!("{AZURE}{KEY}enabled = false\n{ONE}"), "`enabled` configures the emulator"),
+        (format!("{HUB}{KEY}{ONE}provision = 'https'\n"), "`provision` has no meaning"),
+        (format!("{ONE}provision = 'mqtt'\n"), "`mqtt` is not supported by this version"),
+        (format!("{ONE}connect = 'amqp-ws'\n"), "use `connect = \"https\"`"),
+        (format!("{ONE}behave = 'python-sdk'\n"), "`behave` is not supported by this version"),
+        (format!("{KEY}secondary_key = 'stdin'\n{ONE}"), "standard input holds one key"),
+        (format!("[enrollment.a]\n{ONE}"), "lacks `group_key` or `individual`"),
+        (format!("[enrollment.a]\ngroup_key = 'genrated'\n{ONE}"), "did you mean `group_key = \"generated\"`?"),
+        (format!("[enrollment.a]\ngroup_key = {{ env = 'A', file = 'b' }}\n{ONE}"), "both `env` and `file`"),
+        (format!("{DEVICE}secondary_key = 'generated'\n{ONE}"), "move it into the braces"),
+        (format!("{DEVICE}[fleet.x]\ncount = 2\nstart.rate = '1/s'\n"), "an individual enrollment is for one device"),
+        (format!("{DEVICE}[fleet.x]\nid = 'a-{{n}}'\n"), "is the enrollment's registration id"),
+        (format!("{DEVICE}[fleet.x]\n[fleet.y]\n"), "the same registration id"),
+        (format!("{KEY}[enrollment.b]\ngroup_key = 'generated'\n{ONE}"), "does not say which enrollment"),
+        (format!("{KEY}hub = 'north'\n{ONE}"), "only with static allocation"),
+        (format!("{KEY}allocation = 'static'\n{ONE}"), "needs the name of a hub"),
+        (format!("{KEY}allocation = {{ static = 'noth' }}\n{ONE}[emulator.hub.north]\n"), "did you mean \"north\"?"),
+        ("[fleet.x]\n".to_owned(), "`[fleet.x]` lacks `count`"),
+        ("[fleet.x]\ncount = 5\n".to_owned(), "does not say when its devices start"),
+        ("[fleet.x]\ncount = 5\nid = 'same'\nstart.rate = '1/s'\n".to_owned(), "would all have the id"),
+        ("[fleet.x]\ncount = 5\nstart.rate = '1/s'\nstart.burst = {}\n".to_owned(), "both `rate` and `burst`"),
+        ("[fleet.x]\ncount = 5\nstart = {}\n".to_owned(), "lacks `rate`, `ramp` or `burst`"),
+        ("[fleet.X]\ncount = 1\n".to_owned(), "is not a name for a fleet"),
+        (format!("{ONE}deadline.send = '2h'\n"), "at most 1h"),
+        (format!("{ONE}[fleet.x.telemetry]\nmessages = 1\n"), "lacks `every` or `fleet_rate`"),
+        (format!("{ONE}[fleet.x.telemetry]\nevery = '2s'\n"), "the run would never end"),
+        (format!("{ONE}[fleet.x.telemetry]\nevery = '0s'\n"), "nothing says how many"),
+        (format!("{ONE}[fleet.x.telemetry]\nevery = '2s'\nmessages = 1\njitter = '1001ms'\n"), "use at most \"1s\""),
+        (format!("{ONE}[fleet.x.telemetry]\nevery = '2s'\nmessages = 1\nin_flight = 2\n"), "one request at a time"),
+        (format!("{ONE}[fleet.x.telemetry]\nevery = '2s'\nmessages = 1\nbytes = '1 B'\njson = '1'\n"), "one payload"),
+        (format!("{ONE}[fleet.x.telemetry]\nevery = '2s'\nmessages = 1\njson = '${{nope}}'\n"), "is not a placeholder"),
+        (format!("{ONE}[fleet.x.telemetry]\nevery = '2s'\nmessages = 1\nbytes = '1 MiB'\n"), "262144 at most"),
+        ("[fleet.x]\ncount = 5\nstart.rate = '1/s'\n[fleet.x.telemetry]\nfleet_rate = '1/day'\nmessages = 1\n[fleet.y]\ncount = 1000\nstart.rate = '1/s'\n[fleet.y.telemetry]\nfleet_rate = '1/day'\nmessages = 1\n".to_owned(), "each device would send every 1000d"),
+        (format!("{ONE}[thresholds]\nsend.response.p99 = '< 1s'\n"), "a metric is one key, in quotes"),
+        (format!("{ONE}[thresholds]\n'failed.share' = {{ limit = '< 1 %', abort_after = '3s' }}\n"), "not supported by this version"),
+        (format!("{ONE}[thresholds]\n'failed[y].share' = '< 1 %'\n"), "there is no fleet `y`"),
+        (format!("{ONE}[thresholds]\n'failed.share' = 1\n"), "must be a string with a comparison"),
+        (format!("{ONE}[emulator.dps]\nretry_after = '1500ms'\n"), "header in whole seconds"),
+        (format!("{ONE}[emulator.dps]\nassign = {{ lognormal = {{ median = '2s', p99 = '1s' }} }}\n"), "below the median"),
+        (format!("{ONE}[emulator.dps]\npolls = {{ uniform = {{ low = 3, high = 1 }} }}\n"), "`high` is below `low`"),
+        (format!("{ONE}[emulator.dps]\nregistrations = '6000/min'\n"), "`registrations` is not supported by this version"),
+        (format!("{ONE}[emulator.hub.a]\nhost = 'h.x'\n[emulator.hub.b]\nhost = 'H.x'\n"), "the same host name"),
+        ("duration = '1m'\n[measure]\nsends_from = '1m'\n[fleet.x]\ncount = 1\n".to_owned(), "nothing is measured"),
+        ("[flet.x]\ncount = 5\n".to_owned(), "did you mean `fleet`?"),
+        ("[fleet.x]\ncuont = 5\nstrat.rate = '1/s'\n".to_owned(), "did you mean `start`?"),
+        ("[fleet]\n".to_owned(), "there is no fleet"),
+        (format!("{ONE}[fleet.x.telemetry]\nevry = '2s'\nmesages = 2\n"), "did you mean `every`?"),
+        (format!("[taget]\nkind = 'azure'\n[enrollment.a]\ngroup_key = 'generated'\n{ONE}"), "did you mean `target`?"),
+        ("fleet = 5\n".to_owned(), "`fleet` is a whole number; it must be a table"),
+        ("target = 5\n[fleet.x]\ncount = 1\n".to_owned(), "`target` is a whole number; it must be a table"),
+    ] {
+        let told = told(&format!("version = 1\n{tables}"));
+        assert!(told.contains(expected), "{tables}\n{told}");
+        // One mistake, one complaint.
+        let mistakes = 1 + usize::from(["mesages", "strat."].iter().any(|second| tables.contains(second)));
+        assert!(told.contains(&format!(": {mistakes} error")), "{tables}\n{told}");
+    }
+}
+
+#[test]
+fn what_probably_is_not_meant_is_a_warning() {
+    for (text, expected) in [
+        (with_top("duration = \"5s\""), "500 of 1,000 devices never start: the run ends at 5s"),
+        (
+            with("every    = \"2s\"", "every = \"0s\"").replace("messages = 5", "messages = 500"),
+            "will not be sent",
+        ),
+        (
+            "version = 1\n[fleet.x]\ncount = 1\n[thresholds]\n'send.response.p99' = '< 1s'\n".to_owned(),
+            "no device that it is about sends telemetry",
+        ),
+    ] {
+        let loaded = load_bytes(text.as_bytes(), &[]).unwrap();
+        let told = loaded.warnings.render(false, None);
+        assert!(told.contains(expected), "{told}");
+        assert!(!loaded.warnings.has_errors());
+    }
+    let silent = plan("version = 1\n[fleet.x]\ncount = 1\n[thresholds]\n");
+    assert_eq!(silent.thresholds[0].text, "failed.share < 100 % (default)");
+}
+
+#[test]
+fn a_key_is_shown_nowhere_wherever_it_was_put() {
+    for table in [
+        format!("[enrollment.a]\ngroup_key = \"{CANARY}\"\n"),
+        format!("[enrollment.a]\ngroup_key = \"{CANARY}\"\nunknown = 1\n"),
+        format!("enrollment.a = {{ group_key = '{CANARY}', other = 1, secondary_key = '{CANARY}' }}\n"),
+        format!("[enrollment.a]\ngroup_key = {{ env = \"{CANARY}\" }}\n"),
+        format!("[enrollment.a]\ngroup_key = {{ key = \"{CANARY}\" }}\n"),
+        format!("[enrollment.a]\nprimary = \"{CANARY}\"\n"),
+        format!("[enrollment.a]\ngroup_key = \"{CANARY}\n"),
+        format!("[enrollment.a]\ngroup_key = {CANARY}\n"),
+        format!("[enrollment.a]\ngroup_key = ['{CANARY}']\n"),
+        format!("[enrollment.a]\nindividual = {{ registration_id = '{CANARY}', key = '{CANARY}' }}\n"),
+        format!("[enrollment.a]\ngroup_key = 'stdin'\nhub = '{CANARY}'\nallocation = '{CANARY}'\n"),
+        format!("[target]\nkind = 'azure'\nid_scope = '{CANARY}'\n"),
+        format!("[fleet.a]\ncount = '{CANARY}'\nid = '{CANARY}'\nenrollment = '{CANARY}'\n"),
+        format!("\"{CANARY}\" = 1\n"),
+        format!("[thresholds]\n'failed.share' = '{CANARY}'\n'{CANARY}' = '< 1s'\n"),
+    ] {
+        let told = told(&format!("version = 1\n{table}"));
+        assert!(
+            !told.contains(&CANARY[..12]) && !told.contains(&CANARY[CANARY.len() - 12..]),
+            "{table}\n{told}"
+        );
+    }
+    let set = format!("enrollment.a.group_key={CANARY}");
+    let told = load_bytes(MINIMAL.as_bytes(), &[&set]).unwrap_err();
+    assert!(!told.contains(&CANARY[..12]), "{told}");
+    assert!(told.contains("does not belong on a command line"), "{told}");
+    // Short ones do not look like a key; the place where they stand tells.
+    let short = self::told(&format!("{MINIMAL}[enrollment.a]\ngroup_key = \"hunter2\"\n"));
+    assert!(!short.contains("hunter2"), "{short}");
+}
+
+#[test]
+fn a_value_from_the_environment_is_shown_as_it_was_written() {
+    let secret = "${env:SECRET}";
+    for text in [
+        with("\"2s\"", &format!("\"{secret}\"")),
+        with("\"100/s\"", &format!("\"{secret}\"")),
+        with("1_000", &format!("1_000\nid = \"{secret} {{\"")),
+        with("1_000", &format!("1_000\nenrollment = \"{secret}\"\nprovision = \"{secret}\"")),
+        with("\"< 10s\"", &format!("\"< {secret}\"")),
+        with("\"< 10s\"", &format!("\"{secret}\"")),
+        with("messages = 5", &format!("messages = 5\njson = '{{\"a\":{secret}}}'")),
+        with("messages = 5", &format!("messages = 5\nbytes = '{secret}'")),
+        format!(
+            "{MINIMAL}[enrollment.a]\ngroup_key = \"{secret}\"\nallocation = '{secret}'\nhub = '{secret}'\n"
+        ),
+        format!(
+            "{MINIMAL}[enrollment.a]\nindividual = {{ registration_id = '{secret}', device_id = '{secret}', key = {{ env = '{secret}' }} }}\n"
+        ),
+        format!(
+            "{MINIMAL}[target]\nkind = 'azure'\ndps = '{secret}'\nid_scope = '{secret}'\nallow = ['{secret}']\n"
+        ),
+        format!("{MINIMAL}[target]\nkind = '{secret}'\n"),
+        format!(
+            "{MINIMAL}[emulator]\nid_scope = '{secret}'\nhub.a.host = '{secret}'\nallocation = {{ static = '{secret}' }}\n"
+        ),
+    ] {
+        let told = told(&text);
+        assert!(!told.contains("canary"), "{text}\n{told}");
+        assert!(told.contains("${env:SECRET}"), "{text}\n{told}");
+    }
+}
+
+#[test]
+fn the_emulator_part_is_read_from_any_scenario() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s.toml");
+    let load = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        load_emulator(&path, &Options::default(), &variable)
+            .map_err(|diagnostics| diagnostics.render(false, None))
+    };
+    let bare = load("version = 1\nseed = 5\n").unwrap();
+    assert_eq!((bare.seed, bare.enrollments.len(), bare.target.hubs.len()), (5, 1, 1));
+    // A file for a real target, whose variables are not set here.
+    let real = load(
+        "version = 1\n[target]\nkind = 'azure'\ndps = '${env:UNSET}'\n[fleet.x]\ncount = 'broken'\n\
+         [enrollment.plant]\ngroup_key = { env = 'GROUP_KEY' }\n",
+    )
+    .unwrap();
+    assert_eq!(real.enrollments[0].name, "plant");
+    assert!(load("version = 1\n[emulator]\nallocation = 'hashd'\n").unwrap_err().contains("did you mean"));
+    assert!(load("version = 1\n[emulatr]\n").unwrap_err().contains("did you mean `emulator`"));
+    assert!(load("").unwrap_err().contains("lacks `version`"));
+    assert!(load_emulator(&shipped("ci-smoke.toml"), &Options::default(), &variable).is_ok());
+}
+
+#[test]
+fn same_file_and_seed_give_the_same_plan() {
+    let options = Options { seed: Some(7), run_id: Some("00000000".to_owned()), ..Options::default() };
+    let load = || load(&shipped("first-run.toml"), &options, &variable).unwrap().plan;
+    assert_eq!(format!("{:?}", load()), format!("{:?}", load()));
+}
+
+#[test]
+fn hostile_files_of_every_shape_are_refused_in_a_few_lines() {
+    let length = 1 << 20;
+    let repeated = |unit: &str| unit.repeat(length / unit.len());
+    let numbered = |line: &dyn Fn(usize) -> String, count: usize| (0..count).map(line).collect::<String>();
+    for (name, text, expected) in [
+        ("array", format!("a = [{}1]", repeated("1,")), "more than 150,000"),
+        ("mistakes", repeated("=\n"), "more than 150,000"),
+        ("words", repeated("a "), "not valid TOML"),
+        ("one long string", format!("a = '{}", repeated("x")), "not valid TOML"),
+        ("deep", "[".repeat(100_000), "not valid TOML"),
+        ("deep key", format!("{}=1", "a.".repeat(50_000)), "not valid TOML"),
+        ("deep header", format!("[{}a]", "a.".repeat(140_000)), "not valid TOML"),
+        ("deep array header", format!("[[{}a]]", "a.".repeat(140_000)), "not valid TOML"),
+        (
+            "deep header and key",
+            format!("[{0}a]\n{0}a = {1}", "a.".repeat(75), "[".repeat(75) + &"]".repeat(75)),
+            "`version`",
+        ),
+        ("unknown keys", numbered(&|n| format!("k{n} = 1\n"), 30_000), "not shown)"),
+        ("fleets", numbered(&|n| format!("[fleet.f{n}]\n"), 20_000), "`fleet` has more than 1,000 entries"),
+        (
+            "metrics",
+            format!("[thresholds]\n{}", numbered(&|n| format!("m{n} = ''\n"), 20_000)),
+            "`thresholds` has more than 1,000 entries",
+        ),
+        ("variables", numbered(&|n| format!("k{n} = '${{env:V{n}}}'\n"), 10_000), "is not set"),
+        ("keys", format!("a = '{}' b", repeated("aA1bbbbbbbbbbbbbbbbbbbbbbbbbbbb= ")), "not valid TOML"),
+    ] {
+        let told = told(&text);
+        assert!(told.len() < 100_000, "{name}: {} bytes", told.len());
+        assert!(told.contains(expected), "{name}: {told}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn no_text_makes_loading_panic(text in "\\PC{0,200}", set in "\\PC{0,40}") {
+        let _ = load_bytes(text.as_bytes(), &[&set]);
+    }
+
+    #[test]
+    fn no_bytes_make_loading_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = load_bytes(&bytes, &[]);
+    }
+
+    #[test]
+    fn no_change_of_a_scenario_makes_loading_panic(at in 0usize..1, cut in 0usize..40, insert in "[\\PC\n\"'\\[\\]{}=.$]{0,12}", pick: prop::sample::Index, file in 0usize..4) {
+        let shipped = ["first-run.toml", "ci-smoke.toml", "quickstart.toml"];
+        let text = match shipped.get(file) {
+            Some(name) => std::fs::read_to_string(self::shipped(name)).unwrap(),
+            None => MINIMAL.to_owned(),
+        };
+        let characters: Vec<char> = text.chars().collect();
+        let at = at + pick.index(characters.len());
+        let mut changed: String = characters[..at].iter().collect();
+        changed.push_str(&insert);
+        changed.extend(&characters[(at + cut).min(characters.len())..]);
+        let _ = load_bytes(changed.as_bytes(), &[&insert]);
+    }
+
+    #[test]
+    fn no_value_of_a_key_makes_loading_panic(key in 0usize..12, value in "(-?[0-9]{1,40}|\"[ -~&&[^\"\\\\]]{0,20}\"|nan|inf|1e999|\\[\\]|\\{\\}|true|\"[0-9]{1,25}(s|ms|h|/s|/day| %| KiB)\")") {
+        let keys = [
+            "seed", "duration", "drain", "fleet.devices.count", "fleet.devices.start.rate",
+            "fleet.devices.telemetry.every", "fleet.devices.telemetry.jitter",
+            "fleet.devices.telemetry.messages", "fleet.devices.id", "measure.sends_from",
+            "emulator.dps.assign", "thresholds.\"failed.share\"",
+        ];
+        let _ = load_bytes(MINIMAL.as_bytes(), &[&format!("{}={value}", keys[key])]);
+    }
+}

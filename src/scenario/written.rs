@@ -1,0 +1,175 @@
+//! A scenario as it was written: nothing is assumed yet, and every value knows its place.
+
+use std::time::Duration;
+
+use crate::document::diagnostics::quote;
+use crate::document::node::{Entry, Node, Text, Value};
+use crate::document::source::SourceId;
+use crate::document::{Diagnostic, Diagnostics, Given, Origin, Reader, Spanned};
+use crate::scenario::emulator::{self, Emulator};
+use crate::scenario::enrollment::{self, Enrollment};
+use crate::scenario::fleet::{self, Fleet};
+use crate::scenario::keys;
+
+/// The whole file.
+#[derive(Debug)]
+pub(super) struct Scenario {
+    pub(super) seed: Given<u64>,
+    pub(super) duration: Given<Duration>,
+    pub(super) drain: Given<Duration>,
+    pub(super) narrate: Given<bool>,
+    pub(super) target: Target,
+    pub(super) enrollments: Vec<Enrollment>,
+    pub(super) fleets: Vec<Fleet>,
+    /// Whether there is a table for some fleet, legible or not, or one that is misspelt.
+    pub(super) names_a_fleet: bool,
+    pub(super) sends_from: Given<Duration>,
+    pub(super) thresholds: Vec<Threshold>,
+    pub(super) emulator: Option<Emulator>,
+}
+
+/// `[target]`; all absent if there is no such table.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) origin: Origin,
+    pub(super) kind: Given<TargetKind>,
+    pub(super) dps: Given<Text>,
+    pub(super) id_scope: Given<Text>,
+    pub(super) allow: Given<Vec<Spanned<Text>>>,
+    pub(super) host: Given<Text>,
+    pub(super) ca_file: Given<Text>,
+}
+
+/// `target.kind`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TargetKind {
+    Emulator,
+    Azure,
+    Hub,
+}
+
+/// One line of `[thresholds]`.
+#[derive(Debug)]
+pub(super) struct Threshold {
+    pub(super) metric: Spanned<String>,
+    pub(super) limit: Spanned<Text>,
+}
+
+/// Opens the document; `None` if its version is one that this program cannot judge.
+pub(super) fn open<'a>(root: &'a Node, diagnostics: &mut Diagnostics) -> Option<Reader<'a>> {
+    if let Some(Entry { node, .. }) = root.entry("version")
+        && let Value::Integer(version) = node.value
+        && version != i128::from(keys::VERSION)
+    {
+        // Another version has other keys: complaints about them would be beside the point.
+        diagnostics.push(
+            Diagnostic::error(
+                node.origin,
+                format!("version {version} of the scenario format is not supported"),
+            )
+            .help(format!("this program reads `version = {}`", keys::VERSION)),
+        );
+        return None;
+    }
+    let reader = Reader::open(&keys::SCENARIO, "", Origin::whole(SourceId::FILE), root, diagnostics)?;
+    reader.count("version", diagnostics);
+    Some(reader)
+}
+
+/// Reads the whole file.
+pub(super) fn read(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Scenario {
+    let measure = reader.table("measure", diagnostics);
+    Scenario {
+        seed: reader.count("seed", diagnostics),
+        duration: reader.duration("duration", diagnostics),
+        drain: reader.duration("drain", diagnostics),
+        narrate: reader.boolean("narrate", diagnostics),
+        target: target(reader, diagnostics),
+        enrollments: enrollments(reader, diagnostics),
+        names_a_fleet: !reader.is_absent("fleet")
+            && reader.entry("fleet").is_none_or(|fleet| fleet.node.entries() != Some(&[])),
+        fleets: reader
+            .tables("fleet", diagnostics)
+            .into_iter()
+            .map(|(name, reader)| fleet::read(name, &reader, diagnostics))
+            .collect(),
+        sends_from: measure.map_or(Given::Absent, |measure| measure.duration("sends_from", diagnostics)),
+        thresholds: thresholds(reader, diagnostics),
+        emulator: emulator::read(reader, diagnostics),
+    }
+}
+
+/// Reads `[enrollment.NAME]`.
+pub(super) fn enrollments(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Vec<Enrollment> {
+    for entry in reader.named_entries("enrollment", diagnostics) {
+        enrollment::conceal_keys(&entry.node, diagnostics);
+    }
+    reader
+        .tables("enrollment", diagnostics)
+        .into_iter()
+        .map(|(name, reader)| enrollment::read(name, &reader, diagnostics))
+        .collect()
+}
+
+fn target(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Target {
+    let Some(table) = reader.table("target", diagnostics) else {
+        return Target {
+            origin: reader.origin(),
+            // A broken [target] must not be taken for a wish to use the emulator.
+            kind: if reader.is_absent("target") { Given::Absent } else { Given::Broken },
+            dps: Given::Absent,
+            id_scope: Given::Absent,
+            allow: Given::Absent,
+            host: Given::Absent,
+            ca_file: Given::Absent,
+        };
+    };
+    let kind = table.choice("kind", diagnostics).check(diagnostics, |name| {
+        Ok(match name {
+            "azure" => TargetKind::Azure,
+            "hub" => TargetKind::Hub,
+            _ => TargetKind::Emulator,
+        })
+    });
+    Target {
+        origin: table.origin(),
+        kind,
+        dps: table.text("dps", diagnostics),
+        id_scope: table.text("id_scope", diagnostics),
+        allow: table.texts("allow", diagnostics),
+        host: table.text("host", diagnostics),
+        ca_file: table.text("ca_file", diagnostics),
+    }
+}
+
+fn thresholds(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Vec<Threshold> {
+    let mut thresholds = Vec::new();
+    for Entry { key, key_origin, node } in reader.named_entries("thresholds", diagnostics) {
+        let complaint = match &node.value {
+            Value::Text(text) => {
+                thresholds.push(Threshold {
+                    metric: Spanned { value: key.clone(), origin: *key_origin },
+                    limit: Spanned { value: text.clone(), origin: node.origin },
+                });
+                continue;
+            }
+            Value::Unknown => continue,
+            Value::Table(_) if node.entry("limit").is_some() => {
+                Diagnostic::error(node.origin, "a threshold with options is not supported by this version")
+                    .help("write the limit alone: \"failed.share\" = \"< 0.5 %\"")
+            }
+            Value::Table(_) => Diagnostic::error(
+                *key_origin,
+                format!("{} is not a metric: a metric is one key, in quotes", quote(key)),
+            )
+            .help("write for example \"send.response.p99\" = \"< 250ms\""),
+            _ => Diagnostic::error(
+                node.origin,
+                format!("the limit is {}; it must be a string with a comparison", node.kind()),
+            )
+            .help("write for example \"< 250ms\", \"= 0 %\" or \"= 0\""),
+        };
+        diagnostics.push(complaint);
+    }
+    thresholds
+}
