@@ -16,3 +16,6 @@ pub mod emulator;
 pub mod scenario;
 pub mod plan;
 pub mod fleet;
+pub mod result;
+pub mod verdict;
+pub mod report;

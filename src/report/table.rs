@@ -1,0 +1,157 @@
+//! Text that lines up, with or without colour.
+
+use std::time::Duration;
+
+use crate::result::file::{Figure, Quantiles};
+use crate::text::Untrusted;
+use crate::units::show_duration;
+
+/// How a piece of text looks, where colour is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    Plain,
+    Heading,
+    Dim,
+    Good,
+    Bad,
+    Warning,
+}
+
+/// Writes lines of a width, in colour or not.
+pub(super) struct Page {
+    text: String,
+    width: usize,
+    colour: bool,
+}
+
+impl Page {
+    pub(super) fn new(width: usize, colour: bool) -> Self {
+        Self { text: String::new(), width, colour }
+    }
+
+    pub(super) fn into_text(self) -> String {
+        self.text
+    }
+
+    pub(super) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// `text` with that look. Padding is for the caller to add outside of it.
+    pub(super) fn paint(&self, look: Look, text: &str) -> String {
+        let code = match look {
+            Look::Heading => "1",
+            Look::Dim => "2",
+            Look::Good => "1;32",
+            Look::Bad => "1;31",
+            Look::Warning => "1;33",
+            Look::Plain => return text.to_owned(),
+        };
+        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// One line as it is; blanks at its end are dropped.
+    pub(super) fn line(&mut self, line: &str) {
+        self.text.push_str(line.trim_end());
+        self.text.push('\n');
+    }
+
+    /// An empty line and a heading.
+    pub(super) fn heading(&mut self, title: &str) {
+        let title = self.paint(Look::Heading, title);
+        self.line("");
+        self.line(&title);
+    }
+
+    /// Plain text broken between words, the first line beginning with `first` and the others indented below its end.
+    pub(super) fn wrapped(&mut self, first: &str, text: &str, look: Look) {
+        let indent = columns(first);
+        let room = self.width.saturating_sub(indent).max(20);
+        let mut lead = first.to_owned();
+        for line in wrap(text, room) {
+            let painted = self.paint(look, &line);
+            self.line(&format!("{lead}{painted}"));
+            lead = " ".repeat(indent);
+        }
+    }
+}
+
+/// Columns that `text` takes: one for each character, which holds for everything this program writes itself.
+pub(super) fn columns(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// `text` with blanks after it.
+pub(super) fn left(text: &str, width: usize) -> String {
+    format!("{text}{}", " ".repeat(width.saturating_sub(columns(text))))
+}
+
+/// `text` with blanks before it.
+pub(super) fn right(text: &str, width: usize) -> String {
+    format!("{}{text}", " ".repeat(width.saturating_sub(columns(text))))
+}
+
+/// Breaks `text` between words into lines of `room` columns; a longer word is broken itself.
+fn wrap(text: &str, room: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let mut word: Vec<char> = word.chars().collect();
+        loop {
+            let line = lines.last_mut().expect("there is always a line");
+            let used = columns(line);
+            let gap = usize::from(used > 0);
+            if used + gap + word.len() <= room {
+                line.push_str(&" ".repeat(gap));
+                line.extend(word);
+                break;
+            }
+            if used == 0 {
+                let rest = word.split_off(room);
+                line.extend(word);
+                word = rest;
+            }
+            lines.push(String::new());
+        }
+    }
+    lines
+}
+
+/// Text that came out of a result, which may have been written by anybody.
+pub(super) fn safe(text: &str) -> String {
+    Untrusted::new(text).terminal()
+}
+
+/// A duration of a result.
+pub(super) fn nanos(nanos: u64) -> String {
+    show_duration(Duration::from_nanos(nanos))
+}
+
+/// A figure, `–` where there are too few samples for it.
+pub(super) fn figure(figure: Option<Figure>) -> String {
+    match figure {
+        Some(Figure::Nanos(value)) => nanos(value),
+        Some(Figure::Beyond(_)) => "> deadline".to_owned(),
+        None => "–".to_owned(),
+    }
+}
+
+/// Headings of [`quantile_cells`].
+pub(super) const QUANTILES: [&str; 5] = ["p50", "p90", "p99", "p99.9", "max"];
+
+/// The figures of a row.
+pub(super) fn quantile_cells(quantiles: &Quantiles) -> [String; 5] {
+    let q = quantiles;
+    [q.p50, q.p90, q.p99, q.p999, q.max].map(figure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_broken_between_words_and_a_long_word_within() {
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("a abcdefghij b", 4), ["a", "abcd", "efgh", "ij b"]);
+        assert_eq!(wrap("", 4), [""]);
+    }
+}

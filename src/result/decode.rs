@@ -1,0 +1,283 @@
+//! From what is kept back to what was recorded, refusing what contradicts itself.
+//!
+//! A file may be damaged or hostile. Every histogram is read within bounds, one population at a time, and must add up
+//! to its count; figures that a report shows are worked out again from it and not believed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::build::{failure_groups, headline, measured};
+use super::file::{self, RunResult};
+use super::histogram::{HistogramError, decode};
+use crate::record::durations::{DIGITS, INTERVAL_DIGITS};
+use crate::record::{
+    Buckets, Counts, Durations, Example, Failures, Interval, IntervalPopulation, Moments, PopulationRecord,
+    Record, Series, StepRecord,
+};
+use crate::step::{Cause, Class, Exchange, Milestone, Party, Phase, Reason, StepKind};
+use crate::text::Untrusted;
+
+/// What is wrong with the contents of a result.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    /// A histogram that cannot be read.
+    #[error("the histogram of {of}: {source}")]
+    Histogram {
+        /// Of what it is.
+        of: String,
+        /// What is wrong with it.
+        source: HistogramError,
+    },
+    /// Figures that contradict each other.
+    #[error("{of}: {what}")]
+    Inconsistent {
+        /// What they are about.
+        of: String,
+        /// What the contradiction is.
+        what: &'static str,
+    },
+    /// A name that this version does not know, or one that occurs twice.
+    #[error("`{name}` is {what}; was the result written by a newer version?")]
+    Name {
+        /// The name, escaped.
+        name: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+}
+
+impl RunResult {
+    /// What was recorded: the reverse of [`super::build()`], but for the examples, whose text stays escaped.
+    ///
+    /// Takes about 6 MB for each population.
+    ///
+    /// # Errors
+    /// [`Damage`] if the histograms cannot be read or contradict the counts.
+    pub fn record(&self) -> Result<Record, Damage> {
+        let mut record = Record::new(0, Duration::from_nanos(self.facts.sends_from_ns));
+        for population in &self.populations {
+            record.populations.push(restore(&population.measured, &population.name)?);
+        }
+        Ok(record)
+    }
+
+    /// The intervals that were recorded.
+    ///
+    /// # Errors
+    /// [`Damage`] if the histograms cannot be read, or the intervals are not as [`Series`] makes them.
+    pub fn series(&self) -> Result<Series, Damage> {
+        let mut series = Series::default();
+        self.each_interval(|second, interval| series.add(second, interval))?;
+        Ok(series)
+    }
+
+    /// Checks everything, and works out again what follows from the rest.
+    pub(super) fn refresh(&mut self) -> Result<(), Damage> {
+        let inconsistent = |what| Damage::Inconsistent { of: "populations".to_owned(), what };
+        if self.populations.len() != self.facts.populations.len() {
+            return Err(inconsistent("there are not as many as were planned"));
+        }
+        let mut total = PopulationRecord::default();
+        for (population, planned) in self.populations.iter_mut().zip(&self.facts.populations) {
+            if population.name != planned.name {
+                return Err(inconsistent("they are not those that were planned"));
+            }
+            let restored = restore(&population.measured, &population.name)?;
+            total.merge(&restored);
+            population.measured = measured(&restored, &self.facts, true);
+        }
+        self.headline = headline(&total, &self.facts);
+        self.total = measured(&total, &self.facts, false);
+        self.failures = failure_groups(&total);
+        self.each_interval(|_, _| ())
+    }
+
+    fn each_interval(&self, mut then: impl FnMut(u64, &Interval)) -> Result<(), Damage> {
+        let timeline = &self.timeline;
+        let inconsistent = |what| Damage::Inconsistent { of: "the timeline".to_owned(), what };
+        if timeline.intervals.len() > Series::MAX {
+            return Err(inconsistent("it has more than 512 intervals"));
+        }
+        if !timeline.width_s.is_power_of_two() || timeline.width_s > 1 << 32 {
+            return Err(inconsistent("its width is not a power of two seconds"));
+        }
+        for (at, stored) in timeline.intervals.iter().enumerate() {
+            if stored.populations.len() > self.populations.len() {
+                return Err(inconsistent("an interval has more populations than the run"));
+            }
+            let mut interval = Interval::new(stored.populations.len());
+            for (population, stored) in interval.populations.iter_mut().zip(&stored.populations) {
+                restore_interval(population, stored)?;
+            }
+            // The last second of the interval, so that the series becomes as coarse as it was.
+            then((at as u64 + 1) * timeline.width_s - 1, &interval);
+        }
+        Ok(())
+    }
+}
+
+fn restore_interval(
+    population: &mut IntervalPopulation,
+    stored: &file::IntervalPopulation,
+) -> Result<(), Damage> {
+    population.started = stored.started;
+    population.finished = stored.finished;
+    population.connected_change = stored.connected_change;
+    let mut seen = Once::default();
+    for step in &stored.steps {
+        let kind = seen.value(&step.kind, StepKind::from_name(&step.kind))?;
+        let of = || format!("`{}` in the timeline", kind.name());
+        let restored = &mut population.steps[kind.index()];
+        restored.counts = counts(&step.counts)?;
+        restored.lateness_max = Duration::from_nanos(step.lateness_max_ns);
+        if let Some(text) = &step.histogram {
+            let histogram =
+                decode(text, INTERVAL_DIGITS).map_err(|source| Damage::Histogram { of: of(), source })?;
+            restored.response = Buckets::of(&histogram);
+        }
+        if restored.response.count() != restored.counts.acknowledged {
+            let what = "the histogram's buckets do not add up to its count";
+            return Err(Damage::Inconsistent { of: of(), what });
+        }
+    }
+    Ok(())
+}
+
+fn restore(stored: &file::Measured, population: &str) -> Result<PopulationRecord, Damage> {
+    let of = |what: &str| format!("`{what}` of `{}`", Untrusted::new(population).terminal());
+    let mut restored = PopulationRecord::default();
+    restored.devices.started = stored.started;
+    restored.devices.connected = stored.connected;
+    restored.devices.finished = stored.finished;
+    restored.bytes_sent = stored.bytes_sent;
+    let mut seen = Once::default();
+    for step in &stored.steps {
+        let kind = seen.value(&step.kind, StepKind::from_name(&step.kind))?;
+        restored.steps[kind.index()] = restore_step(step, &of(kind.name()))?;
+    }
+    for milestone in &stored.milestones {
+        let name = seen.value(&milestone.name, Milestone::from_name(&milestone.name))?;
+        let place = &mut restored.milestones[name.index()];
+        place.due = milestone.due;
+        place.took = durations(&milestone.took, || of(name.name()))?;
+    }
+    for exchange in &stored.exchanges {
+        let name = seen.value(&exchange.name, Exchange::from_name(&exchange.name))?;
+        let place = &mut restored.exchanges[name.index()];
+        place.failed = exchange.failed;
+        place.took = durations(&exchange.took, || of(name.name()))?;
+    }
+    for phase in &stored.phases {
+        let name = format!("{}.{}", phase.party, phase.phase);
+        let both = Party::from_name(&phase.party).zip(Phase::from_name(&phase.phase));
+        let (party, phase_name) = seen.value(&name, both)?;
+        restored.phases[party.index()][phase_name.index()] = durations(&phase.took, || of(&name))?;
+    }
+    if let Some(timing) = &stored.poll_wait {
+        restored.poll_wait = durations(timing, || of("poll_wait"))?;
+    }
+    Ok(restored)
+}
+
+fn restore_step(step: &file::Step, of: &str) -> Result<StepRecord, Damage> {
+    let timing = |timing, view: &str| durations(timing, || format!("{view} of {of}"));
+    let restored = StepRecord {
+        all: counts(&step.all)?,
+        measured: counts(&step.measured)?,
+        response: timing(&step.response, "response")?,
+        service: timing(&step.service, "service")?,
+        waiting: timing(&step.waiting, "waiting")?,
+        lateness: timing(&step.lateness, "lateness")?,
+        failures: failures(&step.failures)?,
+        retried: failures(&step.retried)?,
+    };
+    let inconsistent = |what| Err(Damage::Inconsistent { of: of.to_owned(), what });
+    for durations in [&restored.response, &restored.service, &restored.waiting] {
+        if durations.count() != restored.measured.acknowledged {
+            return inconsistent("not every acknowledged step has its durations");
+        }
+    }
+    if restored.measured.due > restored.all.due.max(restored.all.ended()) {
+        return inconsistent("more steps were measured than were due");
+    }
+    Ok(restored)
+}
+
+fn counts(stored: &file::Counts) -> Result<Counts, Damage> {
+    fn fill(
+        to: &mut [u64],
+        from: &BTreeMap<String, u64>,
+        index: impl Fn(&str) -> Option<usize>,
+    ) -> Result<(), Damage> {
+        for (name, count) in from {
+            let place = index(name).and_then(|at| to.get_mut(at)).ok_or_else(|| unknown(name))?;
+            *place = *count;
+        }
+        Ok(())
+    }
+    let class = |name: &str| Class::from_name(name).map(Class::index);
+    let mut restored = Counts {
+        due: stored.due,
+        acknowledged: stored.acknowledged,
+        written: stored.written,
+        ..Counts::default()
+    };
+    fill(&mut restored.failed, &stored.failed, class)?;
+    fill(&mut restored.unknown, &stored.unknown, |name| Cause::from_name(name).map(Cause::index))?;
+    fill(&mut restored.not_sent, &stored.not_sent, |name| Reason::from_name(name).map(Reason::index))?;
+    fill(&mut restored.retried, &stored.retried, class)?;
+    Ok(restored)
+}
+
+fn failures(stored: &[file::Failure]) -> Result<Failures, Damage> {
+    let mut restored = Failures::default();
+    let mut seen = Once::default();
+    for failure in stored {
+        let class = seen.value(&failure.class, Class::from_name(&failure.class))?;
+        let examples: Vec<_> = failure
+            .examples
+            .iter()
+            .map(|e| Example { at: Duration::from_nanos(e.at_ns), detail: Untrusted::new(&e.detail) })
+            .collect();
+        let nanos = Duration::from_nanos;
+        restored.restore(class, nanos(failure.first_ns), nanos(failure.last_ns), &examples);
+    }
+    Ok(restored)
+}
+
+fn durations(timing: &file::Timing, of: impl Fn() -> String) -> Result<Durations, Damage> {
+    let histogram = match &timing.histogram {
+        Some(text) => Some(decode(text, DIGITS).map_err(|source| Damage::Histogram { of: of(), source })?),
+        None => None,
+    };
+    let inconsistent = |what| Damage::Inconsistent { of: of(), what };
+    let digits = |text: &str| text.parse().map_err(|_| inconsistent("a sum is not a number"));
+    let moments = Moments {
+        count: timing.count,
+        sum: digits(&timing.sum_ns)?,
+        sum_of_squares: digits(&timing.sum_squares_ns2)?,
+        min: timing.min_ns.unwrap_or(u64::MAX),
+        max: timing.max_ns.unwrap_or(0),
+        overflow: timing.overflow,
+    };
+    Durations::from_parts(histogram, moments).map_err(inconsistent)
+}
+
+fn unknown(name: &str) -> Damage {
+    Damage::Name { name: Untrusted::new(name).terminal(), what: "not a name of this version" }
+}
+
+/// Refuses a name that occurs twice: the second would silently replace the first.
+#[derive(Default)]
+struct Once(std::collections::BTreeSet<String>);
+
+impl Once {
+    fn value<T>(&mut self, name: &str, value: Option<T>) -> Result<T, Damage> {
+        let value = value.ok_or_else(|| unknown(name))?;
+        if !self.0.insert(name.to_owned()) {
+            let what = "there twice";
+            return Err(Damage::Name { name: Untrusted::new(name).terminal(), what });
+        }
+        Ok(value)
+    }
+}

@@ -1,0 +1,145 @@
+//! What is written reads back, what is damaged is refused, and the schema says what is written.
+
+use std::path::Path;
+
+use super::samples::{Story, recorded, result};
+use super::store::parse;
+use super::*;
+use crate::time::UnixTime;
+
+const SCHEMA: &str = include_str!("result.schema.json");
+
+fn text(story: Story) -> Vec<u8> {
+    serde_json::to_vec(&result(story)).expect("it is plain data")
+}
+
+/// Run with `MUSTER_WRITE_SCHEMA=1` to write the schema anew after a change of the format.
+#[test]
+fn the_committed_schema_is_that_of_the_types() {
+    let schema = schemars::schema_for!(RunResult);
+    let generated = serde_json::to_string_pretty(&schema).expect("a schema is plain data") + "\n";
+    if std::env::var_os("MUSTER_WRITE_SCHEMA").is_some() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/result/result.schema.json");
+        std::fs::write(path, &generated).expect("the source is writable");
+        return;
+    }
+    assert!(generated == SCHEMA, "run this test with MUSTER_WRITE_SCHEMA=1 and look at the difference");
+}
+
+#[test]
+fn every_story_is_valid_by_the_schema() {
+    let schema = serde_json::from_str(SCHEMA).expect("it is JSON");
+    let validator = jsonschema::validator_for(&schema).expect("it is a schema");
+    for story in [Story::Healthy, Story::Failing, Story::Late, Story::Few] {
+        let instance = serde_json::to_value(result(story)).expect("it is plain data");
+        let errors: Vec<_> = validator.iter_errors(&instance).map(|e| e.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?}");
+    }
+}
+
+#[test]
+fn a_stored_result_reads_back_with_all_that_was_recorded() {
+    for story in [Story::Healthy, Story::Failing, Story::Few] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let written = result(story);
+        let path = write(directory.path(), &written).expect("it is writable");
+        let again = read(&path).expect("it was just written");
+        assert_eq!(again, written);
+        assert_eq!(read(directory.path()).expect("by its directory").facts, written.facts);
+
+        let (record, series) = recorded(story);
+        assert_eq!(again.series().expect("it was checked"), series);
+        let restored = again.record().expect("it was checked");
+        if story != Story::Failing {
+            assert_eq!(restored, record);
+        }
+        // Escaped text stays escaped, so the results of both are the same whatever the servers said.
+        assert_eq!(build(&restored, &series, written.facts.clone()).populations, written.populations);
+    }
+}
+
+#[test]
+fn a_result_is_never_overwritten_and_leaves_no_half_file() {
+    let directory = tempfile::tempdir().expect("a directory");
+    write(directory.path(), &result(Story::Few)).expect("the first");
+    let error = write(directory.path(), &result(Story::Few)).expect_err("the second").to_string();
+    assert!(error.contains("is there already"), "{error}");
+    assert_eq!(std::fs::read_dir(directory.path()).expect("a directory").count(), 1);
+
+    let missing = directory.path().join("nowhere");
+    let error = write(&missing, &result(Story::Few)).expect_err("no directory").to_string();
+    assert!(error.contains("check the path"), "{error}");
+}
+
+#[test]
+fn runs_of_one_second_get_directories_of_their_own() {
+    let root = tempfile::tempdir().expect("a directory");
+    let started = UnixTime::from_nanos(1_769_860_800_000_000_000);
+    let names: Vec<_> = (0..3)
+        .map(|_| create_directory(&root.path().join("results"), "../a b", started).expect("a directory"))
+        .map(|path| path.file_name().expect("a name").to_string_lossy().into_owned())
+        .collect();
+    let first = "---a-b-20260131T120000Z";
+    assert_eq!(names, [first.to_owned(), format!("{first}-2"), format!("{first}-3")]);
+}
+
+#[test]
+fn what_is_no_result_is_refused_with_the_reason() {
+    let path = Path::new("some.json");
+    let refused = |text: &str| parse(path, text.as_bytes()).expect_err("it is none").to_string();
+    assert!(refused("").contains("cut short"));
+    assert!(refused("[]").contains("is not a result"));
+    assert!(refused(r#"{"format":"other","version":1}"#).contains("`format`"));
+    assert!(refused(r#"{"format":"muster-result","version":2}"#).contains("version 2"));
+    assert!(!refused("{\"format\":\"muster-result\",\"version\":1,\"\\u001b[2J\":1}").contains('\u{1b}'));
+}
+
+#[test]
+fn a_result_that_contradicts_itself_is_refused() {
+    let path = Path::new("some.json");
+    let refused = |change: fn(&mut RunResult)| {
+        let mut changed = result(Story::Healthy);
+        change(&mut changed);
+        let text = serde_json::to_vec(&changed).expect("it is plain data");
+        parse(path, &text).expect_err("it contradicts itself").to_string()
+    };
+    let error = refused(|r| r.populations[0].measured.steps[0].response.count += 1);
+    assert!(error.contains("do not add up"), "{error}");
+    let error = refused(|r| r.populations[0].measured.steps[0].measured.acknowledged += 1);
+    assert!(error.contains("acknowledged"), "{error}");
+    let error = refused(|r| r.populations[0].measured.steps[0].kind = "teleport".to_owned());
+    assert!(error.contains("`teleport`"), "{error}");
+    let error = refused(|r| {
+        let again = r.populations[0].measured.steps[0].clone();
+        r.populations[0].measured.steps.push(again);
+    });
+    assert!(error.contains("twice"), "{error}");
+    let error = refused(|r| r.timeline.width_s = 3);
+    assert!(error.contains("power of two"), "{error}");
+    let error = refused(|r| r.populations[1].name = "others".to_owned());
+    assert!(error.contains("planned"), "{error}");
+}
+
+#[test]
+fn figures_that_follow_from_others_are_not_believed() {
+    let mut changed = result(Story::Healthy);
+    changed.headline.messages = 1;
+    changed.total.steps.clear();
+    changed.populations[0].measured.steps[0].response.quantiles.p99 = None;
+    let text = serde_json::to_vec(&changed).expect("it is plain data");
+    assert_eq!(parse(Path::new("some.json"), &text).expect("it is whole"), result(Story::Healthy));
+}
+
+#[test]
+fn a_result_cut_short_or_with_a_changed_byte_is_refused_or_read_without_panic() {
+    let path = Path::new("some.json");
+    let text = text(Story::Few);
+    for end in (0..text.len()).step_by(97) {
+        assert!(parse(path, &text[..end]).is_err(), "{end}");
+    }
+    for at in (0..text.len()).step_by(41) {
+        let mut changed = text.clone();
+        changed[at] ^= 1;
+        let _ = parse(path, &changed);
+    }
+}
