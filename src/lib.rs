@@ -19,3 +19,5 @@ pub mod fleet;
 pub mod result;
 pub mod verdict;
 pub mod report;
+pub mod run;
+pub mod cli;

@@ -1,0 +1,331 @@
+//! `muster emulate`: DPS and IoT Hub device endpoints as a server, for any client.
+
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use super::{exit, terminal};
+use crate::azure::registration::{check_device_id, check_registration_id};
+use crate::emulator::config::{Allocation, Attestation, Config, Enrollment, Hub, Reprovision};
+use crate::emulator::serve::{self, Advertise, Running};
+use crate::net::accept;
+use crate::rng;
+use crate::run::keys;
+use crate::run::machine;
+use crate::scenario;
+use crate::text::Secret;
+use crate::time::Clock;
+
+/// Arguments of `muster emulate`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The folder of --dir receives ca.pem (trust it: SSL_CERT_FILE for most clients), and a file for each generated key:
+GROUP.key, and ID.env with the variables of Azure's quickstarts. They are readable by you alone.")]
+pub(super) struct Arguments {
+    /// File with [emulator] and [enrollment] tables; any scenario will do
+    file: Option<PathBuf>,
+
+    /// Folder for certificates and generated keys; what is in it is used again
+    #[arg(long, value_name = "DIR", default_value = "emulator")]
+    dir: PathBuf,
+
+    /// Add an enrollment group with a generated key (repeatable)
+    #[arg(long = "group", value_name = "NAME", value_parser = name)]
+    groups: Vec<String>,
+
+    /// Add an individual enrollment with a generated key (repeatable)
+    #[arg(long = "individual", value_name = "REGISTRATION_ID[:DEVICE_ID]", value_parser = individual)]
+    individuals: Vec<(String, Option<String>)>,
+
+    /// Port of DPS; the hubs take those after it. 0: free ones
+    #[arg(long, default_value_t = 8443)]
+    port: u16,
+
+    /// Address to listen on
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    listen: IpAddr,
+
+    /// Allow an address that other machines can reach
+    #[arg(long)]
+    expose: bool,
+
+    /// Worker threads [default: one per core]
+    #[arg(long)]
+    threads: Option<usize>,
+
+    /// Seed of everything drawn
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+fn name(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if !text.is_empty() && text.len() <= 128 && text.chars().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("use letters, digits, `-` and `_`".to_owned())
+    }
+}
+
+fn individual(text: &str) -> Result<(String, Option<String>), String> {
+    // A registration id may hold colons; the device id is what follows the last one.
+    let (registration, device) = match text.rsplit_once(':') {
+        Some((registration, device)) => (registration, Some(device.to_owned())),
+        None => (text, None),
+    };
+    check_registration_id(registration).map_err(|error| error.to_string())?;
+    if let Some(device) = &device {
+        check_device_id(device).map_err(|error| error.to_string())?;
+    }
+    Ok((registration.to_owned(), device))
+}
+
+/// Serves until interrupted.
+pub(super) fn run(arguments: &Arguments) -> u8 {
+    match serve(arguments) {
+        Ok(()) => exit::PASS,
+        Err((text, code)) => {
+            eprintln!("{text}");
+            code
+        }
+    }
+}
+
+type Failure = (String, u8);
+
+fn failed(text: impl std::fmt::Display) -> Failure {
+    (format!("error: {text}"), exit::FAILED)
+}
+
+fn serve(arguments: &Arguments) -> Result<(), Failure> {
+    if !arguments.expose {
+        accept::require_loopback(arguments.listen).map_err(|error| {
+            (format!("error: {error}; add --expose if that is what you want"), exit::REFUSED)
+        })?;
+    }
+    machine::raise_descriptor_limit();
+    let mut folder = Folder::open(&arguments.dir)?;
+    let (config, generated) = configure(arguments, &mut folder)?;
+    let hub_ports = (1..=config.hubs.len())
+        .map(|index| if arguments.port == 0 { 0 } else { arguments.port.saturating_add(index as u16) })
+        .collect();
+    let options = serve::Options {
+        threads: arguments.threads.unwrap_or_else(machine::cores).clamp(1, 256),
+        listen: Some(arguments.listen),
+        dps_port: arguments.port,
+        hub_ports,
+        certificate_dir: Some(arguments.dir.clone()),
+        advertise: Advertise::Address,
+        ..serve::Options::default()
+    };
+    // Heard from before the first client can come, so that no interrupt is lost.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let mut running = serve::start(&config, &options, Clock::machine()).map_err(failed)?;
+    let dps = dialable(running.dps());
+    for key in &generated {
+        folder.describe(key, &dps, &config.id_scope)?;
+    }
+    announce(&running, &dps, &config, &folder).map_err(failed)?;
+    runtime.block_on(interrupted()).map_err(failed)?;
+    let ledger = running.stop();
+    let text = serde_json::to_string_pretty(&ledger).map_err(failed)?;
+    // The reader of a pipe may have gone with the interrupt.
+    let _ = writeln!(std::io::stdout(), "{text}");
+    Ok(())
+}
+
+/// A key that was generated, and for whom.
+struct Generated {
+    name: String,
+    registration_id: Option<String>,
+    key: Secret,
+}
+
+fn configure(arguments: &Arguments, folder: &mut Folder) -> Result<(Config, Vec<Generated>), Failure> {
+    let seed = arguments.seed.unwrap_or_else(rng::fresh_seed);
+    let mut config = Config {
+        seed,
+        id_scope: "0ne00000001".to_owned(),
+        dps: crate::emulator::config::Dps::default(),
+        hubs: vec![Hub { name: "hub".to_owned(), host: "hub.azure-devices.localhost".to_owned(), weight: 1 }],
+        allocation: Allocation::Hashed,
+        enrollments: Vec::new(),
+        stamps: false,
+    };
+    if let Some(path) = &arguments.file {
+        let environment = |name: &str| std::env::var(name).ok();
+        let options = scenario::Options { seed: arguments.seed, ..scenario::Options::default() };
+        let loaded = scenario::load_emulator(path, &options, &environment).map_err(|diagnostics| {
+            (diagnostics.render(terminal::stderr_has_colour(), Some(terminal::stderr_columns())), exit::USAGE)
+        })?;
+        config.seed = loaded.seed;
+        config.id_scope = loaded.target.id_scope;
+        config.dps = loaded.target.dps;
+        config.hubs = loaded.target.hubs;
+        config.allocation = loaded.target.allocation;
+        let sources = keys::Sources { environment: &environment, stdin: &mut std::io::stdin() };
+        config.enrollments = keys::collect(&loaded.enrollments, loaded.seed, sources)
+            .map_err(|error| (format!("error: {error}"), exit::USAGE))?
+            .enrollments;
+        // Keys that the file asks to have generated are only of use if a client can read them.
+        for (enrollment, planned) in config.enrollments.iter().zip(&loaded.enrollments) {
+            folder.keep_generated(enrollment, planned)?;
+        }
+    }
+    let mut generated = Vec::new();
+    let mut groups = arguments.groups.clone();
+    if config.enrollments.is_empty() && groups.is_empty() && arguments.individuals.is_empty() {
+        groups.push("default".to_owned());
+    }
+    let enrollment = |name: &str, attestation| Enrollment {
+        name: name.to_owned(),
+        attestation,
+        enabled: true,
+        allocation: None,
+        reprovision: Reprovision::default(),
+    };
+    for name in groups {
+        let primary = folder.key(&name)?;
+        generated.push(Generated { name: name.clone(), registration_id: None, key: primary.clone() });
+        config.enrollments.push(enrollment(&name, Attestation::Group { primary, secondary: None }));
+    }
+    for (registration_id, device_id) in arguments.individuals.clone() {
+        let name = file_name(&registration_id);
+        let primary = folder.key(&name)?;
+        generated.push(Generated {
+            name: name.clone(),
+            registration_id: Some(registration_id.clone()),
+            key: primary.clone(),
+        });
+        let attestation = Attestation::Individual { registration_id, device_id, primary, secondary: None };
+        config.enrollments.push(enrollment(&name, attestation));
+    }
+    Ok((config, generated))
+}
+
+/// A registration id as a file name: colons are not welcome everywhere.
+fn file_name(registration_id: &str) -> String {
+    registration_id.replace(':', "_")
+}
+
+/// Where certificates and keys are kept.
+struct Folder {
+    path: PathBuf,
+    files: Vec<String>,
+}
+
+impl Folder {
+    fn open(path: &Path) -> Result<Self, Failure> {
+        std::fs::create_dir_all(path).map_err(|error| failed(format!("{}: {error}", path.display())))?;
+        Ok(Self { path: path.to_owned(), files: Vec::new() })
+    }
+
+    /// The key of that name: the one kept, or a new one, which is kept.
+    fn key(&mut self, name: &str) -> Result<Secret, Failure> {
+        let file = format!("{name}.key");
+        let path = self.path.join(&file);
+        match keys::read_file(name, &path) {
+            Ok(key) => Ok(key),
+            Err(keys::KeyTrouble::Unreadable { source, .. })
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                let mut seed = [0; 8];
+                rng::fill_from_system(&mut seed);
+                let key = keys::generate(u64::from_le_bytes(seed), name, 0);
+                self.write(&file, key.expose())?;
+                Ok(key)
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn keep_generated(
+        &mut self,
+        enrollment: &Enrollment,
+        planned: &crate::plan::Enrollment,
+    ) -> Result<(), Failure> {
+        let (Attestation::Group { primary, .. } | Attestation::Individual { primary, .. }) =
+            &enrollment.attestation;
+        if planned.keys.is_generated() {
+            self.write(&format!("{}.key", file_name(&enrollment.name)), primary.expose())?;
+        }
+        Ok(())
+    }
+
+    /// Writes the variables of Azure's quickstarts for an individual enrollment.
+    fn describe(&mut self, generated: &Generated, dps: &str, id_scope: &str) -> Result<(), Failure> {
+        let Some(registration_id) = &generated.registration_id else { return Ok(()) };
+        let ca = std::path::absolute(self.path.join("ca.pem")).map_err(failed)?;
+        let key = generated.key.expose_text().unwrap_or_default();
+        let text = format!(
+            "export PROVISIONING_HOST='{dps}'\n\
+             export PROVISIONING_IDSCOPE='{id_scope}'\n\
+             export PROVISIONING_REGISTRATION_ID='{registration_id}'\n\
+             export PROVISIONING_SYMMETRIC_KEY='{}'\n\
+             export SSL_CERT_FILE='{}'\n",
+            key.trim(),
+            ca.display()
+        );
+        self.write(&format!("{}.env", generated.name), text.as_bytes())
+    }
+
+    /// Writes a file that only its owner may read, whole or not at all.
+    fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        let path = self.path.join(name);
+        let told = |error: std::io::Error| failed(format!("{}: {error}", path.display()));
+        let temporary = self.path.join(format!(".{name}.new"));
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::OpenOptionsExt as _;
+            options.mode(0o600);
+        }
+        let mut file = options.open(&temporary).map_err(told)?;
+        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(told)?;
+        std::fs::rename(&temporary, &path).map_err(told)?;
+        self.files.push(name.to_owned());
+        Ok(())
+    }
+}
+
+/// Says where everything is, a fact a line, `ready` last: a script can wait for that line.
+fn announce(running: &Running, dps: &str, config: &Config, folder: &Folder) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{:<10}{dps}", "DPS")?;
+    writeln!(out, "{:<10}{}", "id scope", config.id_scope)?;
+    for hub in running.hubs() {
+        writeln!(out, "{:<10}{}  ({})", "hub", hub.host, hub.name)?;
+    }
+    writeln!(out, "{:<10}{}", "trust", folder.path.join("ca.pem").display())?;
+    for enrollment in &config.enrollments {
+        let kind = match enrollment.attestation {
+            Attestation::Group { .. } => "group",
+            Attestation::Individual { .. } => "individual",
+        };
+        writeln!(out, "{:<10}{kind} {}", "enrolled", enrollment.name)?;
+    }
+    for file in &folder.files {
+        writeln!(out, "{:<10}{}", "wrote", folder.path.join(file).display())?;
+    }
+    writeln!(out, "{:<10}stop with Ctrl-C; the ledger follows", "ready")?;
+    out.flush()
+}
+
+fn dialable(address: std::net::SocketAddr) -> String {
+    if address.ip() == IpAddr::from([127, 0, 0, 1]) {
+        format!("localhost:{}", address.port())
+    } else {
+        address.to_string()
+    }
+}
+
+async fn interrupted() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! The command line: one file per command.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod emulate;
+mod progress;
+mod run;
+mod terminal;
+
+/// Exit codes, for scripts.
+pub mod exit {
+    /// Everything that was asked for held.
+    pub const PASS: u8 = 0;
+    /// The tool itself failed.
+    pub const FAILED: u8 = 1;
+    /// The command line or the scenario is wrong.
+    pub const USAGE: u8 = 2;
+    /// The run was not allowed to start: guard or pre-flight.
+    pub const REFUSED: u8 = 3;
+}
+
+/// Load-tests an IoT fleet's way into Azure: DPS registration, hub connection, telemetry.
+#[derive(Debug, Parser)]
+#[command(name = "muster", version, max_term_width = 100, after_help = EXIT_CODES, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Say more on standard error (-vv: everything); MUSTER_LOG takes a filter instead
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run scenarios, one after another; the worst exit code wins
+    Run(run::Arguments),
+    /// Serve DPS and IoT Hub device endpoints for any client, until interrupted
+    Emulate(emulate::Arguments),
+    /// The embedded emulator's process (started by `run`)
+    #[command(name = crate::run::embedded::CHILD_COMMAND, hide = true)]
+    EmulatorProcess,
+}
+
+const EXIT_CODES: &str = "Exit codes:
+    0  pass
+    1  the tool failed
+    2  wrong command line or scenario
+    3  target refused (not confirmed, or the run cannot fit on this machine)
+   97  void: the generator missed its own schedule, or this machine ran out of something
+   98  regression against the baseline
+   99  a threshold was crossed
+  130  interrupted (results written, and marked)";
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr(cli.verbose);
+    match cli.command {
+        Command::Run(arguments) => ExitCode::from(run::run(&arguments)),
+        Command::Emulate(arguments) => ExitCode::from(emulate::run(&arguments)),
+        Command::EmulatorProcess => crate::emulator::child::child_main(),
+    }
+}
+
+fn log_to_stderr(verbose: u8) {
+    use tracing_subscriber::EnvFilter;
+    let default = ["warn", "muster=debug", "trace"][usize::from(verbose.min(2))];
+    let filter = EnvFilter::try_from_env("MUSTER_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(terminal::stderr_has_colour())
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+/// The program's own path, for starting the emulator's process.
+fn program() -> std::io::Result<PathBuf> {
+    std::env::current_exe()
+}

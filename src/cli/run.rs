@@ -1,0 +1,145 @@
+//! `muster run`: the main job.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::{exit, progress, terminal};
+use crate::report;
+use crate::run::{self, RunError};
+use crate::scenario;
+
+/// Arguments of `muster run`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Scenario files
+    #[arg(required = true, value_name = "SCENARIO")]
+    scenarios: Vec<PathBuf>,
+
+    /// Folder in which each run makes its own, <scenario>-<UTC time>
+    #[arg(short, long, value_name = "DIR", default_value = "results", env = "MUSTER_OUTPUT")]
+    output: PathBuf,
+
+    /// Set a key of the scenario, for example fleet.devices.count=500 (repeatable)
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    sets: Vec<String>,
+
+    /// Seed of everything drawn: same seed, same run
+    #[arg(long, env = "MUSTER_SEED")]
+    seed: Option<u64>,
+
+    /// Threads of the generator [default: the cores, or half of them beside the embedded emulator]
+    #[arg(long, value_parser = threads, env = "MUSTER_THREADS")]
+    threads: Option<usize>,
+
+    /// Confirm loading hosts other than this machine
+    #[arg(long)]
+    yes: bool,
+
+    /// Show no progress on standard error
+    #[arg(long)]
+    no_progress: bool,
+
+    /// Print the verdict only
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(threads @ 1..=256) => Ok(threads),
+        _ => Err("give a whole number from 1 to 256".to_owned()),
+    }
+}
+
+/// Runs the scenarios one after another. Gives the worst exit code; 0 is the best, and after it the smaller the code the
+/// worse, for a tool that failed says less than a threshold that was crossed.
+pub(super) fn run(arguments: &Arguments) -> u8 {
+    let codes = arguments.scenarios.iter().map(|path| one(path, arguments));
+    let mut worst = exit::PASS;
+    for code in codes {
+        // An interrupt is meant for all of them.
+        if code == crate::verdict::EXIT_INTERRUPTED {
+            return code;
+        }
+        if worst == exit::PASS || (code != exit::PASS && code < worst) {
+            worst = code;
+        }
+    }
+    worst
+}
+
+fn one(path: &Path, arguments: &Arguments) -> u8 {
+    let environment = |name: &str| std::env::var(name).ok();
+    let options = scenario::Options {
+        sets: arguments.sets.clone(),
+        seed: arguments.seed,
+        ..scenario::Options::default()
+    };
+    let colour = terminal::stderr_has_colour();
+    let loaded = match scenario::load(path, &options, &environment) {
+        Ok(loaded) => loaded,
+        Err(diagnostics) => {
+            eprint!("{}", diagnostics.render(colour, Some(terminal::stderr_columns())));
+            return exit::USAGE;
+        }
+    };
+    if !loaded.warnings.is_empty() {
+        eprint!("{}", loaded.warnings.render(colour, Some(terminal::stderr_columns())));
+    }
+    let program = match super::program() {
+        Ok(program) => program,
+        Err(error) => return failed(&format!("cannot find this program's own path: {error}"), exit::FAILED),
+    };
+    let options = run::Options {
+        program,
+        threads: arguments.threads,
+        yes: arguments.yes,
+        output: arguments.output.clone(),
+        environment: &environment,
+        stamps: false,
+    };
+    let narrates = loaded.plan.narrate;
+    let mut progress = progress::choose(&loaded.plan, arguments.no_progress || arguments.quiet || narrates);
+    match run::execute(loaded.plan, &loaded.text, &options, progress.as_mut()) {
+        Ok(finished) => show(&finished, arguments.quiet),
+        Err(error) => failed(&error.to_string(), code(&error)),
+    }
+}
+
+/// Prints the summary and gives the verdict's exit code.
+fn show(finished: &run::Finished, quiet: bool) -> u8 {
+    let folder = finished.folder.display().to_string();
+    let options = report::Options {
+        width: terminal::stdout_columns(),
+        colour: terminal::stdout_has_colour(),
+        directory: Some(&folder),
+    };
+    let text = if quiet {
+        report::render_verdict(&finished.result, &options)
+    } else {
+        report::render(&finished.result, &options)
+    };
+    let code = finished.result.judgement.as_ref().map_or(exit::FAILED, |judgement| judgement.exit_code);
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => code,
+        Err(error) => {
+            eprintln!("error: cannot write the summary: {error}; the result is in {folder}");
+            if code == exit::PASS { exit::FAILED } else { code }
+        }
+    }
+}
+
+fn failed(text: &str, code: u8) -> u8 {
+    eprintln!("error: {text}");
+    code
+}
+
+fn code(error: &RunError) -> u8 {
+    match error {
+        RunError::Refused(run::guard::Refused::Host(_)) | RunError::Keys(_) => exit::USAGE,
+        RunError::Refused(_) | RunError::DoesNotFit(_) => exit::REFUSED,
+        RunError::Trust(_) => exit::USAGE,
+        RunError::Embedded(_) | RunError::Fleet(_) | RunError::Store(_) => exit::FAILED,
+    }
+}

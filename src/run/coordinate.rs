@@ -1,0 +1,161 @@
+//! Watching over a fleet while it runs: intervals, progress, signals.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::fleet::{self, Command, Connections, FleetError, Setup};
+use crate::record::{Interval, Record, Series};
+use crate::time::Clock;
+
+use super::machine;
+
+/// What a watched fleet leaves.
+pub struct Watched {
+    /// The books of all threads.
+    pub record: Record,
+    /// What happened when.
+    pub series: Series,
+    /// Whether somebody ended the run before its time.
+    pub interrupted: bool,
+    /// From zero of the run clock to the last device's end.
+    pub elapsed: Duration,
+    /// Most devices connected at the end of a second.
+    pub peak_connected: u64,
+    /// Most descriptors that were open at the end of a second; 0 if unknown.
+    pub peak_descriptors: u64,
+}
+
+/// Is shown how a run goes.
+pub trait Progress {
+    /// Second `second` of the run clock has passed, on all threads; `total` is everything since the start, and `last` what
+    /// happened in the last second.
+    fn second(&mut self, second: u64, total: &Interval, last: &Interval);
+
+    /// Somebody asked the run to stop; `again` for the second time.
+    fn interrupted(&mut self, again: bool);
+
+    /// The run is over.
+    fn done(&mut self);
+}
+
+/// Runs a fleet to its end, with an interrupt (SIGINT, SIGTERM) heard at any time.
+///
+/// # Errors
+/// [`FleetError`] when a thread could not do its work.
+pub fn watch(
+    setup: &Setup,
+    connections: &Connections,
+    progress: &mut dyn Progress,
+) -> Result<Watched, FleetError> {
+    let failed = |source| FleetError::Start { thread: 0, source };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    runtime.block_on(async {
+        let (command, commands) = watch::channel(Command::Run);
+        let (sender, mut reports) = mpsc::unbounded_channel();
+        let mut signals = Signals::new().map_err(failed)?;
+        let running = fleet::start(setup, connections, &commands, &sender)?;
+        // The channel ends with the last thread.
+        drop(sender);
+        let mut book = Book::new(setup);
+        let mut interrupts = 0;
+        loop {
+            tokio::select! {
+                report = reports.recv() => match report {
+                    Some(report) => book.take(report, progress),
+                    None => break,
+                },
+                () = signals.next() => {
+                    interrupts += 1;
+                    progress.interrupted(interrupts > 1);
+                    // Nobody listening means that the fleet has just ended.
+                    let _ = command.send(if interrupts > 1 { Command::Leave } else { Command::Interrupt });
+                }
+            }
+        }
+        progress.done();
+        let elapsed = Clock::machine().now().since(setup.epoch);
+        let record = running.join()?;
+        Ok(Watched {
+            record,
+            series: book.series,
+            interrupted: interrupts > 0,
+            elapsed,
+            peak_connected: book.peak_connected,
+            peak_descriptors: book.peak_descriptors,
+        })
+    })
+}
+
+/// Puts the threads' intervals together.
+struct Book {
+    series: Series,
+    threads: usize,
+    populations: usize,
+    total: Interval,
+    peak_connected: u64,
+    peak_descriptors: u64,
+    /// Seconds that not all threads have reported yet: number, reports, sum.
+    open: Vec<(u64, usize, Interval)>,
+}
+
+impl Book {
+    fn new(setup: &Setup) -> Self {
+        let populations = setup.plan.populations.len();
+        Self {
+            series: Series::default(),
+            threads: setup.threads,
+            populations,
+            total: Interval::new(populations),
+            peak_connected: 0,
+            peak_descriptors: 0,
+            open: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, report: fleet::Report, progress: &mut dyn Progress) {
+        // Seconds count from 0 in a series: the interval that ends at second 1 is the first.
+        self.series.add(report.second.saturating_sub(1), &report.interval);
+        self.total.merge(&report.interval);
+        let at = match self.open.iter().position(|(second, ..)| *second == report.second) {
+            Some(at) => at,
+            None => {
+                self.open.push((report.second, 0, Interval::new(self.populations)));
+                self.open.len() - 1
+            }
+        };
+        let (second, reports, sum) = &mut self.open[at];
+        *reports += 1;
+        sum.merge(&report.interval);
+        if *reports == self.threads {
+            let connected = self.total.total().connected_change;
+            self.peak_connected = self.peak_connected.max(u64::try_from(connected).unwrap_or(0));
+            self.peak_descriptors = self.peak_descriptors.max(machine::open_descriptors());
+            progress.second(*second, &self.total, sum);
+            let done = *second;
+            // A thread that ended early leaves seconds open; they are of no interest any more.
+            self.open.retain(|(second, ..)| *second > done);
+        }
+    }
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

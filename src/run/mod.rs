@@ -1,0 +1,278 @@
+//! A whole run: guard, keys, pre-flight, the emulator's process, the fleet, the result. The only module that knows both
+//! fleet and emulator.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::device::world::Narration;
+use crate::emulator::channel::{Ready, Stamp};
+use crate::emulator::config::Config;
+use crate::emulator::serve::DPS_HOST;
+use crate::fleet::{Connections, Destination, FleetError, Setup};
+use crate::net::dial::Endpoint;
+use crate::net::trust::{self, Trust, TrustError};
+use crate::plan::{Plan, Target};
+use crate::result::{self, file, store};
+use crate::time::{Clock, UnixTime};
+use crate::verdict;
+
+pub mod coordinate;
+pub mod embedded;
+pub mod guard;
+pub mod keys;
+pub mod machine;
+pub mod preflight;
+pub mod reconcile;
+pub mod simulated;
+
+use coordinate::{Progress, Watched};
+use embedded::{Embedded, EmbeddedError};
+
+/// How a run is to be made.
+pub struct Options<'a> {
+    /// This program, for the emulator's process.
+    pub program: PathBuf,
+    /// Generator threads; `None`: one per core, or half the cores when the embedded emulator shares the machine.
+    pub threads: Option<usize>,
+    /// Loading hosts other than this machine is confirmed.
+    pub yes: bool,
+    /// Folder in which the run's folder is made.
+    pub output: PathBuf,
+    /// Looks up environment variables, for keys.
+    pub environment: &'a dyn Fn(&str) -> Option<String>,
+    /// Whether the emulator is to stamp each message's residence.
+    pub stamps: bool,
+}
+
+/// A run that came to its end.
+pub struct Finished {
+    /// What is kept of it, judged.
+    pub result: file::RunResult,
+    /// Where it is kept.
+    pub folder: PathBuf,
+    /// The emulator's stamps, if asked for.
+    pub stamps: Vec<Stamp>,
+}
+
+/// Why there is no result.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Not allowed to start.
+    #[error(transparent)]
+    Refused(#[from] guard::Refused),
+    /// It cannot fit.
+    #[error(transparent)]
+    DoesNotFit(#[from] preflight::DoesNotFit),
+    /// A key is not to be had.
+    #[error(transparent)]
+    Keys(#[from] keys::KeyTrouble),
+    /// Nobody to trust.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// No emulator.
+    #[error(transparent)]
+    Embedded(#[from] EmbeddedError),
+    /// No fleet.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+    /// The result cannot be kept.
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
+}
+
+/// Time between the last preparation and zero of the run clock, in which threads start.
+const RUN_UP: Duration = Duration::from_millis(100);
+
+/// Makes a run.
+///
+/// * `text`: the scenario as written, of which the result keeps a hash
+///
+/// # Errors
+/// [`RunError`] when it cannot start, or its result cannot be kept.
+pub fn execute(
+    plan: Plan,
+    text: &str,
+    options: &Options<'_>,
+    progress: &mut dyn Progress,
+) -> Result<Finished, RunError> {
+    let endpoint = guard::endpoint(&plan)?;
+    guard::confirm(&plan, endpoint.as_ref(), options.yes)?;
+    let descriptor_limit = machine::raise_descriptor_limit();
+    preflight::check(&plan, descriptor_limit)?;
+    let sources = keys::Sources { environment: options.environment, stdin: &mut std::io::stdin() };
+    let ring = keys::collect(&plan.enrollments, plan.seed, sources)?;
+    let clock = Clock::machine();
+    let started = clock.wall();
+    // Before the load: a folder that cannot be made is better told now than after an hour.
+    let folder = store::create_directory(&options.output, &plan.name, started)?;
+    let cores = machine::cores();
+    let shares_machine = matches!(plan.target, Target::Emulator(_));
+    let threads = options.threads.unwrap_or(if shares_machine { (cores / 2).max(1) } else { cores });
+
+    let embedded = match &plan.target {
+        Target::Emulator(target) => {
+            let config = Config {
+                seed: plan.seed,
+                id_scope: target.id_scope.clone(),
+                dps: target.dps.clone(),
+                hubs: target.hubs.clone(),
+                allocation: target.allocation.clone(),
+                enrollments: ring.enrollments,
+                stamps: options.stamps,
+            };
+            Some(Embedded::start(&options.program, &config, cores.saturating_sub(threads).max(1))?)
+        }
+        Target::Azure(_) | Target::Hub(_) => None,
+    };
+    let ready = embedded.as_ref().map(|embedded| &embedded.ready);
+    let connections = connections(&plan, ready)?;
+    let Some(destination) = destination(&plan, endpoint.clone(), ready) else {
+        return Err(RunError::Embedded(EmbeddedError::Gone));
+    };
+    let narrator = plan.narrate.then(|| Arc::new(|told: Narration<'_>| narrate(&told)) as _);
+    let plan = Arc::new(plan);
+    let before = machine::Usage::now();
+    let setup = Setup {
+        plan: Arc::clone(&plan),
+        keys: Arc::new(ring.devices),
+        destination,
+        epoch: clock.now() + RUN_UP,
+        threads,
+        narrator,
+    };
+    let started = clock.wall() + RUN_UP;
+    let watched = coordinate::watch(&setup, &connections, progress)?;
+    let after = machine::Usage::now();
+
+    let generator = file::Generator {
+        cpu_ns: nanos(after.cpu.saturating_sub(before.cpu)),
+        peak_rss_bytes: after.peak_resident_bytes,
+        base_rss_bytes: before.resident_bytes,
+        peak_connected: watched.peak_connected,
+        descriptors: watched.peak_descriptors,
+        descriptor_limit: descriptor_limit.unwrap_or(0),
+        noise_floor_p99_ns: None,
+    };
+    let mut facts = facts(&plan, text, started, &watched, threads, generator, endpoint.as_ref());
+    let mut stamps = Vec::new();
+    if let Some(embedded) = embedded {
+        let (ledger, kept) = embedded.stop()?;
+        facts.ledger = Some(reconcile::compare(&watched.record, &ledger));
+        stamps = kept;
+    }
+    facts.notes.extend(guard::left_behind(&plan, endpoint.as_ref()));
+    let judgement = verdict::judge(&watched.record, &facts, &plan.thresholds);
+    let mut result = result::build(&watched.record, &watched.series, facts);
+    result.judgement = Some(judgement);
+    store::write(&folder, &result)?;
+    Ok(Finished { result, folder, stamps })
+}
+
+fn connections(plan: &Plan, ready: Option<&Ready>) -> Result<Connections, TrustError> {
+    let trust = match (&plan.target, ready) {
+        (_, Some(ready)) => Trust::Only(ready.ca_pem.clone()),
+        (Target::Azure(azure), None) => Trust::System { ca_file: azure.ca_file.clone() },
+        (Target::Hub(hub), None) => Trust::System { ca_file: hub.ca_file.clone() },
+        (Target::Emulator(_), None) => Trust::System { ca_file: None },
+    };
+    let connect_map: HashMap<String, SocketAddr> = match ready {
+        Some(ready) => {
+            let hubs = ready.hubs.iter().map(|hub| (hub.host.to_ascii_lowercase(), hub.address));
+            hubs.chain([(DPS_HOST.to_owned(), ready.dps)]).collect()
+        }
+        None => HashMap::new(),
+    };
+    Ok(Connections { tls: trust::client_config(&trust)?, connect_map: Arc::new(connect_map) })
+}
+
+/// Where the devices go; `None` only if there should be an emulator and is none.
+fn destination(plan: &Plan, endpoint: Option<Endpoint>, ready: Option<&Ready>) -> Option<Destination> {
+    match &plan.target {
+        Target::Emulator(target) => {
+            let ready = ready?;
+            Some(Destination::Dps {
+                endpoint: Endpoint { host: DPS_HOST.to_owned(), port: ready.dps.port() },
+                host: DPS_HOST.to_owned(),
+                id_scope: target.id_scope.clone(),
+                allow: Vec::new(),
+            })
+        }
+        Target::Azure(azure) => Some(Destination::Dps {
+            endpoint: endpoint?,
+            host: azure.dps.clone(),
+            id_scope: azure.id_scope.clone(),
+            allow: azure.allow.clone(),
+        }),
+        Target::Hub(hub) => Some(Destination::Hub { endpoint: endpoint?, host: hub.host.clone() }),
+    }
+}
+
+fn facts(
+    plan: &Plan,
+    text: &str,
+    started: UnixTime,
+    watched: &Watched,
+    threads: usize,
+    generator: file::Generator,
+    endpoint: Option<&Endpoint>,
+) -> file::Facts {
+    let hash = Sha256::digest(text.as_bytes());
+    file::Facts {
+        scenario: plan.name.clone(),
+        scenario_sha256: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+        seed: plan.seed,
+        run_id: plan.run_id.clone(),
+        muster_version: env!("CARGO_PKG_VERSION").to_owned(),
+        started: started.to_rfc3339(3),
+        duration_ns: nanos(watched.elapsed),
+        sends_from_ns: nanos(plan.sends_from),
+        threads: threads as u32,
+        target: endpoint.map_or_else(|| "emulator".to_owned(), Endpoint::to_string),
+        ended: if watched.interrupted { file::Ended::Interrupted } else { file::Ended::Completed },
+        machine: file::Machine::describe(),
+        populations: plan
+            .populations
+            .iter()
+            .map(|population| file::PopulationFacts {
+                name: population.name.clone(),
+                count: population.count,
+                provision: population.provision.map(|protocol| protocol.name().to_owned()),
+                connect: population.connect.name().to_owned(),
+            })
+            .collect(),
+        generator,
+        ledger: None,
+        notes: Vec::new(),
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Tells on standard error what a device does, in the words of Azure's Python quickstart.
+fn narrate(told: &Narration<'_>) {
+    match told {
+        Narration::Assigned(assigned) => {
+            eprintln!("The complete registration result is");
+            eprintln!("{}", assigned.device_id);
+            eprintln!("{}", assigned.hub.terminal());
+            let or_null = |text: &Option<crate::text::Untrusted>| {
+                text.as_ref().map_or_else(|| "null".to_owned(), |t| t.terminal())
+            };
+            eprintln!("{}", or_null(&assigned.substatus));
+            eprintln!("{}", or_null(&assigned.payload));
+        }
+        Narration::WillSend => eprintln!("Will send telemetry from the provisioned device"),
+        Narration::Sending(sequence) => eprintln!("sending message #{sequence}"),
+        Narration::Sent(sequence) => eprintln!("done sending message #{sequence}"),
+        Narration::Failed(failure) => {
+            eprintln!("{}: {} ({})", failure.class.name(), failure.detail.terminal(), failure.class.remedy());
+        }
+    }
+}

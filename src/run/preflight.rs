@@ -1,0 +1,60 @@
+//! Whether a run fits on this machine, before it starts.
+
+use std::time::Duration;
+
+use crate::plan::{Plan, Population};
+use crate::units::show_count;
+
+/// Why a run cannot fit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DoesNotFit {
+    /// More connections at once than files may be open.
+    #[error(
+        "the run holds at least {} connections at once, and this process may open {} files; start fewer devices at once, \
+         split the scenario, or raise the hard limit (ulimit -Hn)",
+        show_count(*.needed), show_count(*.limit)
+    )]
+    Descriptors {
+        /// Connections that are certainly open at the same time, and what the process itself needs.
+        needed: u64,
+        /// Files that may be open.
+        limit: u64,
+    },
+}
+
+/// Descriptors that the process needs besides connections: standard streams, runtimes, timers, result files.
+const OWN_DESCRIPTORS: u64 = 64;
+
+/// Refuses a plan that needs more descriptors than `limit` (`None`: no limit).
+///
+/// Only what is certain counts: devices that hold their connection at the same time whatever the service does. A slow
+/// service can make a run need more; that is told at run time, as a shortage of this machine.
+///
+/// # Errors
+/// [`DoesNotFit`] with the figures.
+pub fn check(plan: &Plan, limit: Option<u64>) -> Result<(), DoesNotFit> {
+    let needed = plan.populations.iter().map(|population| held_at_once(plan, population)).sum::<u64>()
+        + OWN_DESCRIPTORS;
+    match limit {
+        Some(limit) if needed > limit => Err(DoesNotFit::Descriptors { needed, limit }),
+        _ => Ok(()),
+    }
+}
+
+/// Devices of a population whose connections are certainly open at the same time.
+pub fn held_at_once(plan: &Plan, population: &Population) -> u64 {
+    let until_end = plan.duration.unwrap_or(Duration::MAX);
+    let held = match &population.telemetry {
+        // Held until the run's end, if it has one.
+        None => plan.duration.unwrap_or_default(),
+        Some(telemetry) if telemetry.interval > population.keep_connection => Duration::ZERO,
+        Some(telemetry) => match telemetry.messages {
+            Some(messages) => {
+                let intervals = u32::try_from(messages.saturating_sub(1)).unwrap_or(u32::MAX);
+                telemetry.interval.saturating_mul(intervals).min(until_end)
+            }
+            None => until_end,
+        },
+    };
+    population.arrival.most_within(held, population.count, plan.duration)
+}

@@ -1,0 +1,50 @@
+//! Holding the fleet's books against the emulator's.
+
+use std::collections::BTreeMap;
+
+use crate::emulator::ledger::Ledger;
+use crate::record::Record;
+use crate::result::file;
+use crate::step::StepKind;
+
+/// The emulator's totals, and a sentence for each that contradicts the fleet's.
+///
+/// A step that the fleet calls unknown may have worked, so the emulator may have counted up to that many more.
+pub fn compare(record: &Record, ledger: &Ledger) -> file::Ledger {
+    let total = record.total();
+    let mut differences = Vec::new();
+    let mut check = |what: &str, ours: u64, maybe: u64, theirs: u64| {
+        if theirs < ours || theirs > ours + maybe {
+            let doubt = if maybe > 0 { format!(" (and {maybe} unknown)") } else { String::new() };
+            differences.push(format!("{what}: the fleet counts {ours}{doubt}, the emulator {theirs}"));
+        }
+    };
+    let send = &total.step(StepKind::Send).all;
+    check("messages accepted", send.acknowledged, send.unknown_total(), ledger.messages());
+    let register = &total.step(StepKind::Register).all;
+    // A device that gave up, or was cut off, may have been assigned without ever hearing of it.
+    let unheard = register.failed_total() + register.unknown_total() + register.retried_total();
+    check("registrations assigned", register.acknowledged, unheard, ledger.assigned);
+    file::Ledger { totals: totals(ledger), differences }
+}
+
+fn totals(ledger: &Ledger) -> BTreeMap<String, u64> {
+    let mut totals = BTreeMap::from([
+        ("assigned".to_owned(), ledger.assigned),
+        ("assignments failed".to_owned(), ledger.failed),
+        ("messages".to_owned(), ledger.messages()),
+        ("connections".to_owned(), ledger.connections),
+        ("handshakes failed".to_owned(), ledger.handshakes_failed),
+        ("requests abandoned".to_owned(), ledger.abandoned),
+    ]);
+    for (operation, statuses) in &ledger.requests {
+        for (status, count) in statuses {
+            totals.insert(format!("{operation} {status}"), *count);
+        }
+    }
+    for (name, hub) in &ledger.hubs {
+        totals.insert(format!("hub {name} devices"), hub.devices);
+        totals.insert(format!("hub {name} messages"), hub.messages);
+    }
+    totals
+}

@@ -1,0 +1,227 @@
+//! Whole runs in simulated time: fleet, devices and emulator in one process, seeded.
+
+use std::time::Duration;
+
+use muster::device::world::Key;
+use muster::emulator::config::Enrollment;
+use muster::plan::Plan;
+use muster::run::keys;
+use muster::run::simulated::{Options, Simulated, simulate};
+use muster::scenario;
+use muster::step::{Class, Milestone, StepKind, View};
+
+/// The plan of a scenario text, with its keys.
+fn prepared(text: &str) -> (Plan, Vec<Key>, Vec<Enrollment>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("test.toml");
+    std::fs::write(&path, text).expect("a file");
+    let options = scenario::Options { run_id: Some("0badcafe".into()), ..scenario::Options::default() };
+    let loaded = match scenario::load(&path, &options, &|_| None) {
+        Ok(loaded) => loaded,
+        Err(diagnostics) => panic!("{}", diagnostics.render(false, None)),
+    };
+    let sources = keys::Sources { environment: &|_| None, stdin: &mut std::io::empty() };
+    let ring = keys::collect(&loaded.plan.enrollments, loaded.plan.seed, sources).expect("keys");
+    (loaded.plan, ring.devices, ring.enrollments)
+}
+
+fn play(text: &str, options: &Options) -> Simulated {
+    let (plan, keys, enrollments) = prepared(text);
+    simulate(&plan, keys, enrollments, options).expect("the run ends")
+}
+
+/// A run's books, all numbers of them.
+fn books(simulated: &Simulated) -> String {
+    format!("{:?} {:?} {:?}", simulated.record, simulated.series, simulated.ledger)
+}
+
+const ONBOARDING: &str = r#"
+version = 1
+seed = 7
+
+[fleet.sensors]
+count = 300
+start.ramp = { from = "5/s", to = "20/s", over = "10s" }
+[fleet.sensors.telemetry]
+every = "5s"
+jitter = "500ms"
+messages = 10
+
+[fleet.gateways]
+count = 40
+start.rate = "10/s"
+[fleet.gateways.telemetry]
+fleet_rate = "10/s"
+messages = 20
+
+[emulator.dps]
+assign = { lognormal = { median = "800ms", p99 = "4s" } }
+polls = { uniform = { low = 0, high = 2 } }
+[emulator.hub]
+north = { weight = 3 }
+south = { weight = 1 }
+"#;
+
+#[test]
+fn two_simulated_runs_with_one_seed_are_identical() {
+    let first = play(ONBOARDING, &Options::default());
+    let second = play(ONBOARDING, &Options::default());
+    assert_eq!(books(&first), books(&second));
+    assert_eq!(first.elapsed, second.elapsed);
+    let other = play(&ONBOARDING.replace("seed = 7", "seed = 8"), &Options::default());
+    assert_ne!(books(&first), books(&other));
+}
+
+#[test]
+fn every_device_registers_connects_and_sends_and_both_books_agree() {
+    let run = play(ONBOARDING, &Options::default());
+    let total = run.record.total();
+    assert_eq!(total.step(StepKind::Register).all.acknowledged, 340);
+    assert_eq!(total.step(StepKind::Connect).all.acknowledged, 340);
+    assert_eq!(total.step(StepKind::Send).all.acknowledged, 300 * 10 + 40 * 20);
+    for step in &total.steps {
+        assert_eq!(step.all.unaccounted(), 0);
+        assert_eq!(step.all.due, step.all.acknowledged);
+    }
+    assert_eq!(run.ledger.assigned, 340);
+    assert_eq!(run.ledger.messages(), 3_800);
+    let hubs: Vec<u64> = run.ledger.hubs.values().map(|hub| hub.devices).collect();
+    assert_eq!(hubs.iter().sum::<u64>(), 340);
+    assert!(hubs[0] > 2 * hubs[1], "three quarters go north: {hubs:?}");
+}
+
+#[test]
+fn nothing_of_ours_is_late_in_simulated_time() {
+    let run = play(ONBOARDING, &Options::default());
+    for kind in StepKind::ALL {
+        let lateness = run.record.total().step(*kind).view(View::Lateness).max();
+        assert_eq!(lateness, Some(Duration::ZERO), "{}", kind.name());
+    }
+}
+
+#[test]
+fn a_run_spread_over_three_shares_does_the_same_as_one() {
+    let whole = play(ONBOARDING, &Options::default());
+    let spread = play(ONBOARDING, &Options { shares: 3, ..Options::default() });
+    assert_eq!(whole.ledger.hubs, spread.ledger.hubs);
+    for kind in StepKind::ALL {
+        let (whole, spread) = (whole.record.total(), spread.record.total());
+        assert_eq!(whole.step(*kind).all, spread.step(*kind).all);
+        assert_eq!(
+            whole.step(*kind).view(View::Response).moments(),
+            spread.step(*kind).view(View::Response).moments(),
+            "{}",
+            kind.name()
+        );
+    }
+}
+
+#[test]
+fn editing_one_population_leaves_the_devices_of_the_other_as_they_were() {
+    let before = play(ONBOARDING, &Options::default());
+    let after = play(&ONBOARDING.replace("count = 40", "count = 55"), &Options::default());
+    let response = |run: &Simulated, milestone: Milestone| {
+        *run.record.populations[0].milestones[milestone.index()].took.moments()
+    };
+    for milestone in Milestone::ALL {
+        assert_eq!(response(&before, *milestone), response(&after, *milestone));
+    }
+}
+
+/// 1,000 sends a second for 30 s, each device one message every second.
+const STEADY: &str = r#"
+version = 1
+seed = 3
+
+[fleet.sensors]
+count = 1_000
+start.burst = { at = "0s" }
+[fleet.sensors.telemetry]
+fleet_rate = "1000/s"
+messages = 30
+
+[emulator.dps]
+assign = "0s"
+polls = 0
+"#;
+
+#[test]
+fn a_server_frozen_for_three_seconds_leaves_exactly_rate_times_remaining_time_slow_sends() {
+    let freeze = (Duration::from_secs(10), Duration::from_secs(13));
+    let run = play(STEADY, &Options { freeze: Some(freeze), ..Options::default() });
+    let sends = run.record.populations[0].step(StepKind::Send);
+    assert_eq!(sends.all.acknowledged, 30_000);
+    let response = sends.view(View::Response);
+    assert!(response.max().is_some_and(|max| max <= Duration::from_secs(3)));
+    let dues = dues_of_the_plan();
+    let (from, until) = freeze;
+    for x in [1, 2] {
+        // Each device is due once in every second, so the rate of 1,000/s is exact over whole seconds.
+        let rest = from..until - Duration::from_secs(x);
+        assert_eq!(dues.iter().filter(|due| rest.contains(*due)).count() as u64, 1_000 * (3 - x));
+    }
+    let histogram = response.histogram().expect("there were sends");
+    for x in [250u64, 500, 1_000, 1_500, 2_000, 2_500, 2_900] {
+        // The histogram counts by buckets; at the edge of one, its count is exact.
+        let edge = Duration::from_micros(histogram.highest_equivalent(x * 1_000) + 1);
+        let slow = histogram.count_between(edge.as_micros() as u64, histogram.high());
+        // Durations are kept in microseconds, rounded to the nearest.
+        let last = until - (edge - Duration::from_nanos(500));
+        let expected = dues.iter().filter(|due| (from..=last).contains(*due)).count() as u64;
+        assert_eq!(slow, expected, "sends that took {edge:?} or more");
+    }
+}
+
+/// When every send of [`STEADY`] is due: devices connect at 0 s, for nothing takes time there.
+fn dues_of_the_plan() -> Vec<Duration> {
+    let (plan, ..) = prepared(STEADY);
+    let population = &plan.populations[0];
+    let telemetry = population.telemetry.as_ref().expect("telemetry");
+    let grids = (0..population.count).map(|n| telemetry.grid(plan.seed, &population.name, n));
+    grids.flat_map(|grid| (0..30).map(move |k| grid.due("sensors", k))).collect()
+}
+
+#[test]
+fn a_wrong_key_is_the_configurations_fault_and_tried_once_per_device() {
+    let (plan, _, enrollments) = prepared(ONBOARDING);
+    let other =
+        muster::azure::keys::GroupKey::from_base64("bm90LXRoZS1rZXktb2YtdGhlLWdyb3Vw").expect("a key");
+    let run =
+        simulate(&plan, vec![Key::Group(other)], enrollments, &Options::default()).expect("the run ends");
+    let register = &run.record.total().steps[StepKind::Register.index()].all;
+    assert_eq!(register.failed_with(Class::Unauthorized), 340);
+    assert_eq!(register.unaccounted(), 0);
+    assert_eq!(run.ledger.count(muster::emulator::ledger::Operation::DpsRegister, 401), 340);
+}
+
+#[test]
+fn an_interrupted_run_has_every_step_in_its_books() {
+    let options = Options { interrupt: Some(Duration::from_millis(9_137)), ..Options::default() };
+    let run = play(ONBOARDING, &options);
+    let total = run.record.total();
+    for step in &total.steps {
+        assert_eq!(step.all.unaccounted(), 0);
+        assert_eq!(step.all.failed_total(), 0, "interrupted work is never failed");
+    }
+    assert!(total.devices.started < 340);
+    assert!(run.elapsed < Duration::from_secs(20));
+}
+
+#[test]
+fn an_hour_of_a_thousand_devices_passes_in_seconds() {
+    let text = r#"
+version = 1
+seed = 1
+duration = "1h"
+[fleet.sensors]
+count = 1_000
+start.rate = "50/s"
+[fleet.sensors.telemetry]
+every = "50s"
+"#;
+    let run = play(text, &Options::default());
+    let sends = &run.record.total().steps[StepKind::Send.index()].all;
+    assert!((70_000..72_000).contains(&sends.acknowledged), "{}", sends.acknowledged);
+    assert_eq!(sends.unaccounted(), 0);
+    assert!(run.elapsed <= Duration::from_secs(3_620));
+}
