@@ -55,7 +55,7 @@ mod tests {
                 }
             }
             let late: Vec<_> = (0..200).map(|_| delay(20, &failure, &mut stream)).collect();
-            assert!(late.iter().any(|wait| wait.as_millis() > u128::from(longest as u64 / 2)));
+            assert!(late.iter().any(|wait| wait.as_millis() > u128::from(longest / 2)));
         }
     }
 }

@@ -31,8 +31,11 @@ pub struct World {
     /// All chance comes from here.
     pub seed: u64,
     /// Told what devices do, if someone wants to know.
-    pub narrator: Option<Box<dyn Fn(Narration<'_>)>>,
+    pub narrator: Option<Narrator>,
 }
+
+/// Is told what devices do.
+pub type Narrator = Box<dyn Fn(Narration<'_>)>;
 
 /// What devices of one population have in common.
 pub struct Profile {

@@ -29,9 +29,15 @@ const MAX_BODY: usize = 64 * 1024;
 pub struct HttpConnection {
     sender: SendRequest<Full<Bytes>>,
     /// `None` once it has ended.
-    connection: Option<Pin<Box<Connection<TokioIo<Stream>, Full<Bytes>>>>>,
-    pending: Option<Pin<Box<dyn Future<Output = Result<Answer, Trouble>>>>>,
+    connection: Option<Driven>,
+    pending: Option<Pending>,
 }
+
+/// Hyper's half of the work: writes requests, reads answers, while it is polled.
+type Driven = Pin<Box<Connection<TokioIo<Stream>, Full<Bytes>>>>;
+
+/// A request under way.
+type Pending = Pin<Box<dyn Future<Output = Result<Answer, Trouble>>>>;
 
 /// The answer to a request.
 #[derive(Debug)]

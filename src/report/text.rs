@@ -328,12 +328,8 @@ fn generator(page: &mut Page, result: &RunResult) {
     }
     let Some(ledger) = &result.facts.ledger else { return };
     if ledger.differences.is_empty() {
-        let totals: Vec<_> = ledger
-            .totals
-            .iter()
-            .map(|(name, total)| format!("{} {}", show_count(*total), safe(name).replace('_', " ")))
-            .collect();
-        page.wrapped("  ✓ ", &format!("the emulator counted the same: {}", totals.join(", ")), Look::Good);
+        let agreed: Vec<_> = ledger.agreed.iter().map(|sentence| safe(sentence)).collect();
+        page.wrapped("  ✓ ", &format!("the emulator counted the same: {}", agreed.join(", ")), Look::Good);
     } else {
         for difference in &ledger.differences {
             page.wrapped("  ✗ ", &format!("the emulator counted otherwise: {}", safe(difference)), Look::Bad);

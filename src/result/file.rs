@@ -150,6 +150,8 @@ pub struct Generator {
 pub struct Ledger {
     /// Its totals by name.
     pub totals: BTreeMap<String, u64>,
+    /// What both sides counted alike, for example `5,000 messages accepted`.
+    pub agreed: Vec<String>,
     /// A sentence for each total that contradicts ours; empty when both agree.
     pub differences: Vec<String>,
 }

@@ -6,26 +6,29 @@ use crate::emulator::ledger::Ledger;
 use crate::record::Record;
 use crate::result::file;
 use crate::step::StepKind;
+use crate::units::show_count;
 
 /// The emulator's totals, and a sentence for each that contradicts the fleet's.
 ///
 /// A step that the fleet calls unknown may have worked, so the emulator may have counted up to that many more.
 pub fn compare(record: &Record, ledger: &Ledger) -> file::Ledger {
     let total = record.total();
-    let mut differences = Vec::new();
+    let (mut agreed, mut differences) = (Vec::new(), Vec::new());
     let mut check = |what: &str, ours: u64, maybe: u64, theirs: u64| {
         if theirs < ours || theirs > ours + maybe {
             let doubt = if maybe > 0 { format!(" (and {maybe} unknown)") } else { String::new() };
             differences.push(format!("{what}: the fleet counts {ours}{doubt}, the emulator {theirs}"));
+        } else {
+            agreed.push(format!("{} {what}", show_count(theirs)));
         }
     };
-    let send = &total.step(StepKind::Send).all;
-    check("messages accepted", send.acknowledged, send.unknown_total(), ledger.messages());
     let register = &total.step(StepKind::Register).all;
     // A device that gave up, or was cut off, may have been assigned without ever hearing of it.
     let unheard = register.failed_total() + register.unknown_total() + register.retried_total();
-    check("registrations assigned", register.acknowledged, unheard, ledger.assigned);
-    file::Ledger { totals: totals(ledger), differences }
+    check("assigned", register.acknowledged, unheard, ledger.assigned);
+    let send = &total.step(StepKind::Send).all;
+    check("messages accepted", send.acknowledged, send.unknown_total(), ledger.messages());
+    file::Ledger { totals: totals(ledger), agreed, differences }
 }
 
 fn totals(ledger: &Ledger) -> BTreeMap<String, u64> {
