@@ -51,6 +51,7 @@ pub(crate) fn facts() -> Facts {
         },
         ledger: Some(Ledger {
             totals: [("registrations".to_owned(), 1_020), ("messages".to_owned(), 5_100)].into(),
+            agreed: vec!["120 messages accepted".to_owned()],
             differences: Vec::new(),
         }),
         notes: Vec::new(),
