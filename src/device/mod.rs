@@ -180,6 +180,9 @@ impl Device {
             books.milestone(self.profile.population, Milestone::TimeToAssigned, took);
             drop(books);
             self.link.leave_dps();
+            if !self.profile.connects {
+                self.life.finish();
+            }
             if let Some(assigned) = &self.link.assigned {
                 self.world.narrate(Narration::Assigned(assigned));
             }

@@ -55,6 +55,8 @@ pub struct Profile {
     pub keep_connection: Duration,
     /// What devices send.
     pub sending: Option<Sending>,
+    /// Whether devices go on to their hub once they are registered.
+    pub connects: bool,
     /// Whether devices with nothing left to send stay connected until the run ends.
     pub hold: bool,
 }

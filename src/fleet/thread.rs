@@ -148,7 +148,10 @@ fn profile(setup: &Setup, index: usize, population: &Population) -> Profile {
             endpoint: endpoint.clone(),
             host: host.clone(),
             id_scope: id_scope.clone(),
-            hubs: HubRule { allow: allow.clone(), default_port: population.connect.default_port() },
+            hubs: HubRule {
+                allow: allow.clone(),
+                default_port: population.connect.map_or(443, |protocol| protocol.default_port()),
+            },
         },
         Destination::Hub { endpoint, host } => Route::Hub { endpoint: endpoint.clone(), host: host.clone() },
     };
@@ -171,6 +174,7 @@ fn profile(setup: &Setup, index: usize, population: &Population) -> Profile {
         send_deadline: population.deadlines.send,
         keep_connection: population.keep_connection,
         sending,
+        connects: population.connect.is_some(),
         hold: plan.duration.is_some(),
     }
 }

@@ -191,8 +191,8 @@ pub struct Population {
     pub arrival: Arrival,
     /// How they register; `None` for a hub target, which has no DPS.
     pub provision: Option<Protocol>,
-    /// How they talk to their hub.
-    pub connect: Protocol,
+    /// How they talk to their hub; `None` for devices that only register.
+    pub connect: Option<Protocol>,
     /// Until when a step must be done, counted from when it is due.
     pub deadlines: Deadlines,
     /// An HTTPS device whose next message is due later than this closes its hub connection until then.

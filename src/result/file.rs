@@ -120,8 +120,8 @@ pub struct PopulationFacts {
     pub count: u64,
     /// Protocol of registering; absent without DPS.
     pub provision: Option<String>,
-    /// Protocol towards the hub.
-    pub connect: String,
+    /// Protocol towards the hub; absent for devices that only register.
+    pub connect: Option<String>,
 }
 
 /// What the generator used. The emulator's share is not in it.

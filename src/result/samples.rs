@@ -18,7 +18,7 @@ pub(crate) fn facts() -> Facts {
         name: name.to_owned(),
         count,
         provision: Some("https".to_owned()),
-        connect: "https".to_owned(),
+        connect: Some("https".to_owned()),
     };
     Facts {
         scenario: "sample".to_owned(),

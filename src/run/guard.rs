@@ -30,7 +30,10 @@ pub fn endpoint(plan: &Plan) -> Result<Option<Endpoint>, Refused> {
             &azure.dps,
             plan.populations.iter().find_map(|p| p.provision).map_or(443, |protocol| protocol.default_port()),
         ),
-        Target::Hub(hub) => (&hub.host, plan.populations.first().map_or(443, |p| p.connect.default_port())),
+        Target::Hub(hub) => (
+            &hub.host,
+            plan.populations.iter().find_map(|p| p.connect).map_or(443, |protocol| protocol.default_port()),
+        ),
     };
     Endpoint::parse(text, port).map(Some).ok_or_else(|| Refused::Host(text.clone()))
 }

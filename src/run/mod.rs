@@ -242,7 +242,7 @@ fn facts(
                 name: population.name.clone(),
                 count: population.count,
                 provision: population.provision.map(|protocol| protocol.name().to_owned()),
-                connect: population.connect.name().to_owned(),
+                connect: population.connect.map(|protocol| protocol.name().to_owned()),
             })
             .collect(),
         generator,

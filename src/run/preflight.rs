@@ -43,6 +43,9 @@ pub fn check(plan: &Plan, limit: Option<u64>) -> Result<(), DoesNotFit> {
 
 /// Devices of a population whose connections are certainly open at the same time.
 pub fn held_at_once(plan: &Plan, population: &Population) -> u64 {
+    if population.connect.is_none() {
+        return 0;
+    }
     let until_end = plan.duration.unwrap_or(Duration::MAX);
     let held = match &population.telemetry {
         // Held until the run's end, if it has one.

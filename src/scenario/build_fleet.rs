@@ -74,7 +74,7 @@ fn population(
         enrollment: enrollment.unwrap_or(0),
         arrival,
         provision: (target != TargetKind::Hub).then_some(Protocol::Https),
-        connect: Protocol::Https,
+        connect: connect(fleet, target, diagnostics),
         deadlines: Deadlines {
             register: fleet.register_deadline.or(deadlines.register),
             connect: fleet.connect_deadline.or(deadlines.connect),
@@ -86,6 +86,26 @@ fn population(
             .as_ref()
             .map(|telemetry| self::telemetry(telemetry, count, known_count, written, diagnostics)),
     }
+}
+
+/// How the fleet talks to its hub; `None` if it only registers.
+fn connect(fleet: &Fleet, target: TargetKind, diagnostics: &mut Diagnostics) -> Option<Protocol> {
+    let Some(none) = fleet.connect.spanned().filter(|connect| connect.value == "none") else {
+        return Some(Protocol::Https);
+    };
+    if target == TargetKind::Hub {
+        diagnostics.push(
+            Diagnostic::error(none.origin, "devices of a target of kind \"hub\" do nothing but connect")
+                .help("remove `connect`, or choose another kind of target"),
+        );
+    }
+    if let Some(telemetry) = &fleet.telemetry {
+        diagnostics.push(
+            Diagnostic::error(telemetry.origin, "devices that do not connect cannot send")
+                .help("remove this table, or `connect = \"none\"`"),
+        );
+    }
+    None
 }
 
 /// Index of the fleet's enrollment; `None` with a complaint if there is none.

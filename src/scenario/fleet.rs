@@ -21,6 +21,7 @@ pub(super) struct Fleet {
     pub(super) enrollment: Given<Text>,
     pub(super) start: Given<Arrival>,
     pub(super) provision: Given<&'static str>,
+    pub(super) connect: Given<&'static str>,
     pub(super) register_deadline: Given<Duration>,
     pub(super) connect_deadline: Given<Duration>,
     pub(super) send_deadline: Given<Duration>,
@@ -51,8 +52,6 @@ pub(super) enum Rhythm {
 
 pub(super) fn read(name: String, reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Fleet {
     check_name("fleet", &name, reader.origin(), diagnostics);
-    // The only protocol there is; read so that others are refused.
-    reader.choice("connect", diagnostics);
     let deadline = reader.table("deadline", diagnostics);
     let mut step = |name| {
         deadline.as_ref().map_or(Given::Absent, |deadline: &Reader<'_>| deadline.duration(name, diagnostics))
@@ -67,6 +66,7 @@ pub(super) fn read(name: String, reader: &Reader<'_>, diagnostics: &mut Diagnost
         enrollment: reader.text("enrollment", diagnostics),
         start: start(reader, diagnostics),
         provision: reader.choice("provision", diagnostics),
+        connect: reader.choice("connect", diagnostics),
         register_deadline,
         connect_deadline,
         send_deadline,

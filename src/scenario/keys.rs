@@ -10,6 +10,7 @@ pub const VERSION: u64 = 1;
 
 const NAMES_LATER: &[&str] = &["mqtt", "mqtt-ws", "amqp", "amqp-ws"];
 const PROTOCOL: Shape = Shape::Choice { names: &["https"], later: NAMES_LATER };
+const CONNECT: Shape = Shape::Choice { names: &["https", "none"], later: NAMES_LATER };
 const ANY_DURATION: Shape = Shape::Duration { min: Duration::ZERO, max: MAX_DURATION };
 const POSITIVE_DURATION: Shape = Shape::Duration { min: Duration::from_nanos(1), max: MAX_DURATION };
 const UP_TO_AN_HOUR: Shape = Shape::Duration { min: Duration::ZERO, max: Duration::from_secs(3_600) };
@@ -263,7 +264,12 @@ pub static FLEET: Table = Table {
             "When the devices start; a single device starts at once by default.",
         ),
         Key::new("provision", PROTOCOL, "\"https\"", "How devices talk to DPS; https by default."),
-        Key::new("connect", PROTOCOL, "\"https\"", "How devices talk to their hub; https by default."),
+        Key::new(
+            "connect",
+            CONNECT,
+            "\"https\"",
+            "How devices talk to their hub; https by default, none for devices that only register.",
+        ),
         Key::new(
             "deadline",
             Shape::Table(&DEADLINE),
