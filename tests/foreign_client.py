@@ -38,7 +38,7 @@ def call(connection, method, path, authorization, body=None, headers=None):
     headers = {"Authorization": authorization, "Content-Type": "application/json; charset=utf-8", **(headers or {})}
     connection.request(method, path, body, headers)
     reply = connection.getresponse()
-    return reply.status, dict(reply.getheaders()), reply.read()
+    return reply.status, reply.headers, reply.read()
 
 
 def register(dps, scope, registration_id, key):

@@ -357,3 +357,49 @@ impl Device {
         self.world.recorder.borrow_mut().device_finished(self.profile.population);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::azure::keys::GroupKey;
+    use crate::net::dial::{Endpoint, Network};
+    use crate::net::memory::MemoryNetwork;
+    use crate::record::{Recorder, Settings};
+    use crate::time::{Agenda, simulate};
+    use world::{HubRule, Key, Stop};
+
+    #[test]
+    fn the_task_of_a_device_is_small() {
+        let size = simulate(|clock| async move {
+            let settings = Settings { epoch: clock.now(), sends_from: Duration::ZERO };
+            let world = Rc::new(World {
+                agenda: Agenda::new(&clock).expect("simulated time needs no timer"),
+                network: Network::Memory(MemoryNetwork::default()),
+                recorder: RefCell::new(Recorder::new(1, settings)),
+                stop: Stop::new(None),
+                run_id: "00000000".into(),
+                seed: 0,
+                narrator: None,
+            });
+            let endpoint = Endpoint { host: "dps".into(), port: 443 };
+            let profile = Rc::new(Profile {
+                population: 0,
+                name: "sensors".into(),
+                key: Key::Group(GroupKey::from_base64("c2l4dGVlbi1ieXRlcy1vay4=").expect("a key")),
+                route: Route::Dps { endpoint, host: "dps".into(), id_scope: "0ne".into(), hubs: HubRule::default() },
+                limits: life::Limits { register: Duration::from_secs(60), connect: Duration::from_secs(30) },
+                send_deadline: Duration::from_secs(30),
+                keep_connection: Duration::from_secs(60),
+                sending: None,
+                connects: true,
+                hold: false,
+            });
+            std::mem::size_of_val(&live(world, profile, 0, "device-0".into(), clock.now()))
+        });
+        // Thousands of these are alive at once; the calls to DPS and the opening of connections are boxed for this.
+        assert!(size.is_ok_and(|size| size <= 3_072), "{size:?} bytes");
+    }
+}

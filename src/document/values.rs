@@ -202,7 +202,7 @@ pub(in crate::document) fn choice(key: &'static Key, text: &Text) -> Result<&'st
     if later.contains(&text.value.as_str()) {
         return Err(Refusal::new(
             format!("`{}` is not supported by this version", text.shown()),
-            format!("use `{} = {list}`", key.name),
+            format!("use {list}"),
         ));
     }
     let help = match nearest(text.shown(), names.iter().copied()) {

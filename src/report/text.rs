@@ -58,7 +58,8 @@ fn verdict(page: &mut Page, result: &RunResult) {
         nanos(facts.duration_ns),
         facts.seed
     ));
-    let mut did = vec![format!("{} devices", show_count(head.devices))];
+    let devices = if head.devices == 1 { "device" } else { "devices" };
+    let mut did = vec![format!("{} {devices}", show_count(head.devices))];
     if result.total.steps.iter().any(|step| step.kind == "register") {
         did.push(format!("{} assigned", show_count(head.assigned)));
     }

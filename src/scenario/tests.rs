@@ -366,7 +366,7 @@ fn each_contradiction_is_told_with_its_remedy() {
         (format!("{AZURE}{KEY}enabled = false\n{ONE}"), "`enabled` configures the emulator"),
         (format!("{HUB}{KEY}{ONE}provision = 'https'\n"), "`provision` has no meaning"),
         (format!("{ONE}provision = 'mqtt'\n"), "`mqtt` is not supported by this version"),
-        (format!("{ONE}connect = 'amqp-ws'\n"), "use `connect = \"https\"`"),
+        (format!("{ONE}connect = 'amqp-ws'\n"), "use \"https\" or \"none\""),
         (format!("{ONE}behave = 'python-sdk'\n"), "`behave` is not supported by this version"),
         (format!("{KEY}secondary_key = 'stdin'\n{ONE}"), "standard input holds one key"),
         (format!("[enrollment.a]\n{ONE}"), "lacks `group_key` or `individual`"),
