@@ -15,6 +15,9 @@ use crate::record::{Durations, Failures, Latency, PopulationRecord, Record, Seri
 use crate::step;
 use crate::step::{Cause, Class, Owner, Party, Reason, StepKind, View};
 
+/// Devices connected at once from which on memory says something of each: with fewer, it is the histograms'.
+const ENOUGH_DEVICES: u64 = 500;
+
 /// The result of a run, not yet judged.
 ///
 /// * `record`: of all threads, merged
@@ -61,7 +64,7 @@ pub(super) fn headline(total: &PopulationRecord, facts: &Facts) -> Headline {
         messages: send.all.succeeded(),
         cpu_per_message_ns: generator.cpu_ns.checked_div(send.all.succeeded()),
         memory_per_device_bytes: grown
-            .filter(|_| generator.base_rss_bytes > 0)
+            .filter(|_| generator.base_rss_bytes > 0 && generator.peak_connected >= ENOUGH_DEVICES)
             .and_then(|grown| grown.checked_div(generator.peak_connected)),
         lateness: quantiles(&lateness, lateness.count()),
         unaccounted: total.steps.iter().fold(0i64, |sum, step| {
