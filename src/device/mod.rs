@@ -389,7 +389,12 @@ mod tests {
                 population: 0,
                 name: "sensors".into(),
                 key: Key::Group(GroupKey::from_base64("c2l4dGVlbi1ieXRlcy1vay4=").expect("a key")),
-                route: Route::Dps { endpoint, host: "dps".into(), id_scope: "0ne".into(), hubs: HubRule::default() },
+                route: Route::Dps {
+                    endpoint,
+                    host: "dps".into(),
+                    id_scope: "0ne".into(),
+                    hubs: HubRule::default(),
+                },
                 limits: life::Limits { register: Duration::from_secs(60), connect: Duration::from_secs(30) },
                 send_deadline: Duration::from_secs(30),
                 keep_connection: Duration::from_secs(60),
