@@ -94,7 +94,7 @@ impl Link {
         let Route::Dps { endpoint, host, id_scope, hubs } = &profile.route else {
             return Err(Failure::new(Class::OtherIo, "this population has no DPS"));
         };
-        if !self.dps.as_ref().is_some_and(DpsHttps::is_open) {
+        if !self.dps.as_mut().is_some_and(DpsHttps::is_open) {
             let dialled = self.dial(world, profile, endpoint, Party::Dps).await?;
             let resource = sas::dps_resource(id_scope, &self.registration_id);
             let (token, _) = self.token(world, profile, &resource, Some(sas::REGISTRATION_POLICY));

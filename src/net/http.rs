@@ -83,6 +83,18 @@ impl HttpConnection {
         self.connection.is_some() && !self.sender.is_closed()
     }
 
+    /// As [`Self::is_open`], after a look at what has come from the peer meanwhile: for a connection that nobody drove
+    /// while it was idle.
+    pub fn is_still_open(&mut self) -> bool {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        if let Some(connection) = &mut self.connection
+            && connection.as_mut().poll(&mut context).is_ready()
+        {
+            self.connection = None;
+        }
+        self.is_open()
+    }
+
     /// Whether a request is under way.
     pub fn is_busy(&self) -> bool {
         self.pending.is_some()

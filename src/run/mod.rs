@@ -131,7 +131,9 @@ pub fn execute(
     };
     let ready = embedded.as_ref().map(|embedded| &embedded.ready);
     let connections = connections(&plan, ready)?;
-    let Some(destination) = destination(&plan, endpoint.clone(), ready) else {
+    // A DPS on this machine was not asked about, and must not be a way around the question.
+    let confirmed = options.yes || endpoint.as_ref().is_some_and(|endpoint| !endpoint.is_loopback());
+    let Some(destination) = destination(&plan, endpoint.clone(), ready, confirmed) else {
         return Err(RunError::Embedded(EmbeddedError::Gone));
     };
     let narrator = plan.narrate.then(|| Arc::new(|told: Narration<'_>| narrate(&told)) as _);
@@ -191,7 +193,14 @@ fn connections(plan: &Plan, ready: Option<&Ready>) -> Result<Connections, TrustE
 }
 
 /// Where the devices go; `None` only if there should be an emulator and is none.
-fn destination(plan: &Plan, endpoint: Option<Endpoint>, ready: Option<&Ready>) -> Option<Destination> {
+///
+/// * `confirmed`: hubs other than on this machine may be contacted, as far as the scenario allows them
+fn destination(
+    plan: &Plan,
+    endpoint: Option<Endpoint>,
+    ready: Option<&Ready>,
+    confirmed: bool,
+) -> Option<Destination> {
     match &plan.target {
         Target::Emulator(target) => {
             let ready = ready?;
@@ -206,7 +215,7 @@ fn destination(plan: &Plan, endpoint: Option<Endpoint>, ready: Option<&Ready>) -
             endpoint: endpoint?,
             host: azure.dps.clone(),
             id_scope: azure.id_scope.clone(),
-            allow: azure.allow.clone(),
+            allow: if confirmed { azure.allow.clone() } else { Vec::new() },
         }),
         Target::Hub(hub) => Some(Destination::Hub { endpoint: endpoint?, host: hub.host.clone() }),
     }

@@ -43,9 +43,9 @@ impl DpsHttps {
         })
     }
 
-    /// Whether another request can be made.
-    pub fn is_open(&self) -> bool {
-        self.connection.is_open()
+    /// Whether another request can be made. The connection was idle since the last one, and DPS may have closed it.
+    pub fn is_open(&mut self) -> bool {
+        self.connection.is_still_open()
     }
 
     /// `PUT …/register`.
