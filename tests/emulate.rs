@@ -11,6 +11,9 @@ use common::{Emulator, Place, Ran, acknowledged, repository};
 const DEVICE: &str = "symm-key-python-device-008:python-device-008";
 const VARIABLES: &str = "emu/symm-key-python-device-008.env";
 
+/// A DPS that assigns at once, where the usual one lets a device wait for seconds.
+const AT_ONCE: &str = "version = 1\n[emulator.dps]\nassign = \"0s\"\n";
+
 /// Runs the quickstart in a shell that has sourced the variables which the emulator wrote.
 fn quickstart(place: &Place) -> Ran {
     let muster = env!("CARGO_BIN_EXE_muster");
@@ -25,7 +28,8 @@ fn quickstart(place: &Place) -> Ran {
 #[test]
 fn the_quickstart_registers_and_sends_ten_messages() {
     let place = Place::new();
-    let emulator = Emulator::start(&place, &["--individual", DEVICE]);
+    let file = place.write("at-once.toml", AT_ONCE);
+    let emulator = Emulator::start(&place, &[&file, "--individual", DEVICE]);
     let ran = quickstart(&place);
     let result = ran.passes().result();
     assert_eq!((acknowledged(result, "register"), acknowledged(result, "send")), (1, 10));
@@ -51,7 +55,11 @@ fn the_quickstart_registers_and_sends_ten_messages() {
     let again = quickstart(&place);
     assert_eq!(acknowledged(again.passes().result(), "send"), 10);
     assert!(again.stderr.contains("python-device-008"), "{}", again.stderr);
-    assert!(!again.stderr.contains("initialAssignment"), "the second time is not the first: {}", again.stderr);
+    assert!(
+        !again.stderr.contains("initialAssignment"),
+        "the second time is not the first: {}",
+        again.stderr
+    );
 
     let ledger = emulator.stop();
     assert_eq!(ledger["assigned"], 2, "{ledger}");
@@ -66,14 +74,19 @@ fn the_ledger_after_one_quickstart_has_one_assignment_and_ten_messages() {
     let emulator = Emulator::start(&place, &["--individual", DEVICE]);
     quickstart(&place).passes();
     let ledger = emulator.stop();
-    assert_eq!((&ledger["assigned"], &ledger["hubs"]["hub"]["messages"]), (&1.into(), &10.into()), "{ledger}");
+    assert_eq!(
+        (&ledger["assigned"], &ledger["hubs"]["hub"]["messages"]),
+        (&1.into(), &10.into()),
+        "{ledger}"
+    );
     assert_eq!((&ledger["failed"], &ledger["malformed"]), (&0.into(), &0.into()), "{ledger}");
 }
 
 #[test]
 fn a_second_start_uses_the_keys_and_the_authority_of_the_first() {
     let place = Place::new();
-    let arguments = ["--individual", DEVICE, "--group", "plant"];
+    let file = place.write("at-once.toml", AT_ONCE);
+    let arguments = [&file, "--individual", DEVICE, "--group", "plant"];
     Emulator::start(&place, &arguments).stop();
     let kept = ["symm-key-python-device-008.key", "plant.key", "ca.pem"];
     let read = || kept.map(|name| std::fs::read(place.path().join("emu").join(name)).expect("it was kept"));
@@ -113,7 +126,11 @@ fn a_scenarios_tables_can_be_served() {
     let file = place.write("served.toml", text);
     let emulator = Emulator::start(&place, &[&file]);
     assert!(emulator.opening.contains("0ne0000ABCD"), "{}", emulator.opening);
-    assert!(emulator.opening.contains("(north)") && emulator.opening.contains("(south)"), "{}", emulator.opening);
+    assert!(
+        emulator.opening.contains("(north)") && emulator.opening.contains("(south)"),
+        "{}",
+        emulator.opening
+    );
     let text = format!(
         "version = 1\n[target]\nkind = \"azure\"\ndps = \"{}\"\nid_scope = \"0ne0000ABCD\"\nca_file = \"emu/ca.pem\"\n\
          [enrollment.plant]\ngroup_key = {{ file = \"emu/plant.key\" }}\n[fleet.a]\ncount = 12\nstart.burst = {{}}\n\
@@ -126,7 +143,10 @@ fn a_scenarios_tables_can_be_served() {
     let ledger = emulator.stop();
     let hubs = &ledger["hubs"];
     let on = |hub: &str, what: &str| hubs[hub][what].as_u64().expect("a count");
-    assert_eq!((on("north", "devices") + on("south", "devices"), on("north", "messages") + on("south", "messages")), (12, 24));
+    assert_eq!(
+        (on("north", "devices") + on("south", "devices"), on("north", "messages") + on("south", "messages")),
+        (12, 24)
+    );
 }
 
 #[test]
@@ -159,8 +179,10 @@ fn fixed_ports_follow_each_other() {
 #[test]
 fn names_that_are_no_ids_are_refused() {
     let place = Place::new();
-    for arguments in [["--group", "a/b"], ["--individual", "../up"], ["--individual", "a b"], ["--group", ""]] {
-        let ran = place.finish(place.muster(&[&["emulate", "--dir", "emu", "--port", "0"][..], &arguments].concat()));
+    for arguments in [["--group", "a/b"], ["--individual", "../up"], ["--individual", "a b"], ["--group", ""]]
+    {
+        let ran = place
+            .finish(place.muster(&[&["emulate", "--dir", "emu", "--port", "0"][..], &arguments].concat()));
         ran.ends_with(2);
     }
     assert!(!place.path().join("emu").exists());
@@ -170,11 +192,18 @@ fn names_that_are_no_ids_are_refused() {
 fn a_client_that_shares_no_code_registers_and_sends() {
     let place = Place::new();
     let mut command = Command::new("python3");
-    command.arg(repository("tests/foreign_client.py")).arg(env!("CARGO_BIN_EXE_muster")).current_dir(place.path());
+    command
+        .arg(repository("tests/foreign_client.py"))
+        .arg(env!("CARGO_BIN_EXE_muster"))
+        .current_dir(place.path());
     if Command::new("python3").arg("--version").output().is_err() {
         println!("skipped: there is no python3");
         return;
     }
     let ran = place.finish(command);
-    ran.ends_with(0).shows(&["registered: foreign-1", "wrong key refused", "message accepted, forged one refused"]);
+    ran.ends_with(0).shows(&[
+        "registered: foreign-1",
+        "wrong key refused",
+        "message accepted, forged one refused",
+    ]);
 }

@@ -17,7 +17,7 @@ const DEVICES: usize = 6;
 const SCENARIO: &str = r#"
 version = 1
 seed = 7
-duration = "4s"
+duration = "2500ms"
 drain = "5s"
 [enrollment.plant]
 group_key = { env = "CANARY_GROUP_KEY" }
@@ -98,7 +98,8 @@ fn is_clean(what: &str, bytes: &[u8], canaries: &[String]) {
     for mark in ["sig=", "sig%3d", "sig%3D", "sig\\u003d", "SharedAccessKey="] {
         for (at, _) in text.match_indices(mark) {
             let value = &text.as_bytes()[at + mark.len()..];
-            let has_value = value.first().is_some_and(|byte| byte.is_ascii_alphanumeric() || b"+/%".contains(byte));
+            let has_value =
+                value.first().is_some_and(|byte| byte.is_ascii_alphanumeric() || b"+/%".contains(byte));
             let from = text[..at].rfind('\n').map_or(0, |line| line + 1);
             assert!(!has_value, "{what} has a signature: {}", &text[from..at]);
         }
@@ -116,6 +117,21 @@ fn write_secret(path: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::write(path, text).expect("the folder is writable");
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
+}
+
+#[test]
+fn the_search_finds_what_it_is_to_find() {
+    let key = STANDARD.decode(GROUP_KEY).expect("base64");
+    let canaries = spellings(&key);
+    let mut leaks: Vec<_> =
+        canaries.iter().map(|canary| format!("a line\n{{\"text\":\"{canary}\"}}")).collect();
+    leaks.push(format!("Secret({key:?})"));
+    leaks.push("authorization: SharedAccessSignature sr=a&sig=q%2B1&se=1".to_owned());
+    for leak in &leaks {
+        let found = std::panic::catch_unwind(|| is_clean("a text", leak.as_bytes(), &canaries));
+        assert!(found.is_err(), "{leak}");
+    }
+    is_clean("a text", b"a scope, sig= and nothing else; sig=***", &canaries);
 }
 
 #[test]
@@ -200,13 +216,17 @@ fn the_emulator_shows_no_key_of_its_own() {
     let canaries: Vec<_> = keys.iter().flat_map(|key| spellings(key)).collect();
     is_clean("what it announces", emulator.opening.as_bytes(), &canaries);
     is_clean("its ledger", emulator.stop().to_string().as_bytes(), &canaries);
+    let log = std::fs::read(place.path().join(Emulator::STDERR)).expect("a file");
+    is_clean("its standard error", &log, &canaries);
 }
 
 #[test]
 fn a_key_in_a_scenario_or_in_a_file_that_others_can_read_is_refused_and_not_repeated() {
     let place = Place::new();
     let scenario = |key: &str| {
-        format!("version = 1\n[enrollment.plant]\ngroup_key = {key}\n[fleet.a]\ncount = 1\nstart.burst = {{}}\n")
+        format!(
+            "version = 1\n[enrollment.plant]\ngroup_key = {key}\n[fleet.a]\ncount = 1\nstart.burst = {{}}\n"
+        )
     };
     let canaries = spellings(&STANDARD.decode(GROUP_KEY).expect("base64"));
     place.write("literal.toml", &scenario(&format!("\"{GROUP_KEY}\"")));

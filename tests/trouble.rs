@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use common::stub::{Stub, assigned, free_port, json};
 use common::{
-    Emulator, GROUP_KEY, PATIENCE, Place, Ran, Running, acknowledged, books_agree, children_of, eventually, is_alive,
-    sockets_of, step,
+    Emulator, GROUP_KEY, PATIENCE, Place, Ran, Running, acknowledged, books_agree, children_of, eventually,
+    is_alive, sockets_of, step,
 };
 use rustix::process::Signal;
 
@@ -62,7 +62,12 @@ fn all_fail(ran: &Ran, owner: &str, class: &str, texts: &[&str]) {
     assert_eq!(group["count"], 5, "{}", ran.stdout);
     assert_eq!(group["steps"], serde_json::json!(["register"]));
     let remedy = group["remedy"].as_str().expect("a remedy");
-    ran.shows(&["5 devices · 0 assigned", &format!("{owner} {class}: 5 failed"), "for example", &format!("→ {remedy}")]);
+    ran.shows(&[
+        "5 devices · 0 assigned",
+        &format!("{owner} {class}: 5 failed"),
+        "for example",
+        &format!("→ {remedy}"),
+    ]);
     ran.shows(texts);
 }
 
@@ -74,7 +79,12 @@ fn a_wrong_key_is_unauthorized_and_a_matter_of_configuration() {
     let text = at_dps(port.parse().expect("a port"), "ca_file = \"emu/ca.pem\"");
     let scenario = place.write("key.toml", &text);
     let ran = place.run_with(&[&scenario], &[("GROUP_KEY", GROUP_KEY)]);
-    all_fail(&ran, "configuration", "unauthorized", &["401", "check the key, the id scope and this machine's clock"]);
+    all_fail(
+        &ran,
+        "configuration",
+        "unauthorized",
+        &["401", "check the key, the id scope and this machine's clock"],
+    );
     let ledger = emulator.stop();
     // What no change could mend is not tried again.
     assert_eq!(ledger["requests"]["dps.register"], serde_json::json!({ "401": 5 }), "{ledger}");
@@ -85,7 +95,8 @@ fn an_unknown_id_scope_is_not_found() {
     let place = Place::new();
     let emulator = Emulator::start(&place, &["--group", "plant"]);
     let (_, port) = emulator.dps.split_once(':').expect("host and port");
-    let text = at_dps(port.parse().expect("a port"), "ca_file = \"emu/ca.pem\"").replace("0ne00000001", "0ne00000009");
+    let text = at_dps(port.parse().expect("a port"), "ca_file = \"emu/ca.pem\"")
+        .replace("0ne00000001", "0ne00000009");
     let text = text.replace("{ env = \"GROUP_KEY\" }", "{ file = \"emu/plant.key\" }");
     let scenario = place.write("scope.toml", &text);
     let ran = place.run(&[&scenario]);
@@ -123,7 +134,8 @@ fn a_certificate_of_an_unknown_authority_is_not_trusted() {
 
 #[test]
 fn a_certificate_for_another_name_is_invalid() {
-    let stub = Stub::https_as("elsewhere.example", |_, _| panic!("nothing is asked over an untrusted connection"));
+    let stub =
+        Stub::https_as("elsewhere.example", |_, _| panic!("nothing is asked over an untrusted connection"));
     let ran = run_at(stub.port, &stub.ca_pem, TRUSTING);
     all_fail(&ran, "configuration", "invalid certificate", &["check the host name"]);
 }
@@ -172,7 +184,11 @@ fn a_portal_that_answers_with_a_page_is_no_dps() {
     let stub = Stub::https(move |_, _| page.to_vec());
     let ran = run_at(stub.port, &stub.ca_pem, TRUSTING);
     all_fail(&ran, "service", "unintelligible answer", &["<html>", "and not a proxy or portal"]);
-    assert!(!ran.stdout.contains(['\x1b', '\x07', '\u{202e}']), "nothing of it reaches the terminal: {:?}", ran.stdout);
+    assert!(
+        !ran.stdout.contains(['\x1b', '\x07', '\u{202e}']),
+        "nothing of it reaches the terminal: {:?}",
+        ran.stdout
+    );
     let stored = ran.result().to_string();
     assert!(!stored.contains("\\u0007") || !ran.stdout.contains('\x07'), "{stored}");
 }
@@ -206,7 +222,9 @@ fn answers_that_no_protocol_allows_are_unintelligible_and_bounded() {
 #[test]
 fn a_service_that_hangs_up_in_mid_answer_is_the_networks_closed_connection() {
     // The second half never comes; the thread ends with the read that fails.
-    let stub = Stub::https(|_, _| b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\nConnection: close\r\n\r\nhalf".to_vec());
+    let stub = Stub::https(|_, _| {
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\nConnection: close\r\n\r\nhalf".to_vec()
+    });
     let ran = run_at(stub.port, &stub.ca_pem, TRUSTING);
     assert!(matches!(ran.code, Some(99 | 97)), "{ran:?}");
     assert_eq!(step(ran.result(), "register")["failed"], 5, "{}", ran.stdout);
@@ -217,7 +235,12 @@ fn errors_of_the_service_are_tried_again_and_are_its_own() {
     let body = "{\"errorCode\":500000,\"message\":\"Internal \\u001b[31mServer Error\"}";
     let stub = Stub::https(move |_, _| json("500 Internal Server Error", "", body));
     let ran = run_at(stub.port, &stub.ca_pem, TRUSTING);
-    all_fail(&ran, "service", "server error", &["500", "errorCode 500000", "tried again", "the service's own log"]);
+    all_fail(
+        &ran,
+        "service",
+        "server error",
+        &["500", "errorCode 500000", "tried again", "the service's own log"],
+    );
     assert!(stub.requests().len() > 5, "each device tried at least twice");
     assert!(!ran.stdout.contains('\x1b'), "{:?}", ran.stdout);
 }
@@ -232,7 +255,11 @@ fn a_throttled_device_waits_as_asked_and_is_no_error() {
         if head.starts_with("POST /devices/any/messages/events") {
             json("204 No Content", "", "")
         } else if number < 5 {
-            json("429 Too Many Requests", "Retry-After: 1\r\n", "{\"errorCode\":429001,\"message\":\"Throttled\"}")
+            json(
+                "429 Too Many Requests",
+                "Retry-After: 1\r\n",
+                "{\"errorCode\":429001,\"message\":\"Throttled\"}",
+            )
         } else {
             assigned(&format!("localhost:{}", known.get().expect("is set")))
         }
@@ -245,7 +272,11 @@ fn a_throttled_device_waits_as_asked_and_is_no_error() {
     let ran = place.run_with(&[&scenario], &[("GROUP_KEY", GROUP_KEY)]);
     let result = ran.passes().result();
     assert_eq!((acknowledged(result, "register"), acknowledged(result, "send")), (5, 10));
-    ran.shows(&["throttled: 5 tried again", "5 requests were throttled (429) and tried again", "start devices more slowly"]);
+    ran.shows(&[
+        "throttled: 5 tried again",
+        "5 requests were throttled (429) and tried again",
+        "start devices more slowly",
+    ]);
     let fastest = step(result, "register")["response"]["min_ns"].as_u64().expect("a time");
     assert!(fastest >= 1_000_000_000, "the hint is obeyed: {fastest} ns");
 }
@@ -264,14 +295,18 @@ fn a_device_is_not_sent_to_a_hub_that_is_hostile_or_not_allowed() {
         let ran = run_at(stub.port, &stub.ca_pem, &format!("{TRUSTING}\nallow = [\"*.azure-devices.net\"]"));
         all_fail(&ran, owner, class, &[]);
         assert!(!ran.stdout.contains(['\x1b', '\u{202e}']), "{:?}", ran.stdout);
-        assert!(ran.result()["total"]["phases"].to_string().find("hub").is_none(), "the hub was not contacted");
+        assert!(
+            ran.result()["total"]["phases"].to_string().find("hub").is_none(),
+            "the hub was not contacted"
+        );
     }
 }
 
 #[test]
 fn a_hub_that_refuses_messages_fails_them_by_class() {
     let place = Place::new();
-    let stub = Stub::https(|_, _| json("403 Forbidden", "", "{\"Message\":\"ErrorCode:IotHubQuotaExceeded\"}"));
+    let stub =
+        Stub::https(|_, _| json("403 Forbidden", "", "{\"Message\":\"ErrorCode:IotHubQuotaExceeded\"}"));
     place.write("ca.pem", &stub.ca_pem);
     let scenario = place.write("hub.toml", &at_hub(stub.port));
     let ran = place.run_with(&[&scenario], &[("GROUP_KEY", GROUP_KEY)]);
@@ -322,7 +357,7 @@ fn a_run_with_an_end_ends_although_its_hub_is_not_there() {
     let place = Place::new();
     let place_ca = Stub::https(|_, _| Vec::new());
     place.write("ca.pem", &place_ca.ca_pem);
-    let text = at_hub(free_port()).replace("drain = \"1s\"", "drain = \"1s\"\nduration = \"2s\"");
+    let text = at_hub(free_port()).replace("drain = \"1s\"", "drain = \"1s\"\nduration = \"1s\"");
     let scenario = place.write("hub.toml", &text);
     let ran = place.run_with(&[&scenario], &[("GROUP_KEY", GROUP_KEY)]);
     assert!(matches!(ran.code, Some(99 | 97)), "{ran:?}");
@@ -501,11 +536,13 @@ fn the_emulators_process_ends_even_if_the_run_is_killed() {
 #[test]
 fn an_emulators_process_that_dies_is_told_and_does_not_hang_the_run() {
     let place = Place::new();
-    let scenario = place.write("long.toml", &LONG.replace("10m", "2s").replace("drain = \"5s\"", "drain = \"1s\""));
+    let scenario =
+        place.write("long.toml", &LONG.replace("10m", "2s").replace("drain = \"5s\"", "drain = \"1s\""));
     let mut command = place.muster(&["run", &scenario, "--no-progress"]);
     let mut running = Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
     let child = eventually("the emulator's process", || children_of(running.pid()).first().copied());
-    let pid = rustix::process::Pid::from_raw(i32::try_from(child).expect("a process id")).expect("a process id");
+    let pid =
+        rustix::process::Pid::from_raw(i32::try_from(child).expect("a process id")).expect("a process id");
     std::thread::sleep(Duration::from_millis(500));
     rustix::process::kill_process(pid, Signal::KILL).expect("it is there");
     assert_eq!(running.end().code(), Some(1));
@@ -515,7 +552,8 @@ fn an_emulators_process_that_dies_is_told_and_does_not_hang_the_run() {
 }
 
 /// A run that takes less than a second.
-const SHORT: &str = "version = 1\n[fleet.devices]\ncount = 3\nstart.burst = {}\n[emulator.dps]\nassign = \"0s\"\n";
+const SHORT: &str =
+    "version = 1\n[fleet.devices]\ncount = 3\nstart.burst = {}\n[emulator.dps]\nassign = \"0s\"\n";
 
 /// How a run ends whose output nobody reads: `redirect` is a shell's redirection or pipe.
 fn unread(redirect: &str, arguments: &str) -> (Place, Option<i32>) {
@@ -575,7 +613,8 @@ fn a_folder_that_cannot_be_made_is_told_before_the_load() {
 #[test]
 fn a_host_elsewhere_is_not_loaded_without_leave() {
     let place = Place::new();
-    let text = at_dps(9, "allow = [\"*.azure-devices.invalid\"]").replace("localhost:9", "dps.example.invalid");
+    let text =
+        at_dps(9, "allow = [\"*.azure-devices.invalid\"]").replace("localhost:9", "dps.example.invalid");
     let scenario = place.write("away.toml", &text);
     let variables = [("GROUP_KEY", GROUP_KEY)];
     let ran = place.run_with(&[&scenario], &variables);

@@ -271,6 +271,9 @@ pub struct Emulator {
 }
 
 impl Emulator {
+    /// The file with its standard error.
+    pub const STDERR: &str = "emulate.err";
+
     pub fn start(place: &Place, arguments: &[&str]) -> Self {
         Self::start_with(place, arguments, &[])
     }
@@ -281,13 +284,16 @@ impl Emulator {
             command.args(["--port", "0"]);
         }
         command.args(arguments).envs(variables.iter().copied()).stdout(Stdio::piped());
+        let stderr = std::fs::File::create(place.path().join(Self::STDERR)).expect("the folder is writable");
+        command.stderr(stderr);
         let mut running = Running::start(&mut command);
         let mut stdout = BufReader::new(running.0.stdout.take().expect("a pipe"));
         let mut opening = String::new();
         while !opening.lines().any(|line| line.starts_with("ready")) {
             assert_ne!(stdout.read_line(&mut opening).expect("a pipe"), 0, "it ended: {opening}");
         }
-        let dps = opening.lines().find_map(|line| line.strip_prefix("DPS ")).expect("a DPS").trim().to_owned();
+        let dps =
+            opening.lines().find_map(|line| line.strip_prefix("DPS ")).expect("a DPS").trim().to_owned();
         Self { running, stdout, opening, dps }
     }
 

@@ -24,10 +24,7 @@ impl Stub {
     }
 
     /// The same with a certificate for another name.
-    pub fn https_as(
-        name: &str,
-        answer: impl Fn(&str, usize) -> Vec<u8> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn https_as(name: &str, answer: impl Fn(&str, usize) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let signed = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signed.signing_key.serialize_der()));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -123,7 +120,8 @@ pub fn assigned(hub: &str) -> Vec<u8> {
         "registrationId": "any", "deviceId": "any", "assignedHub": hub,
         "status": "assigned", "substatus": "initialAssignment",
     });
-    let body = serde_json::json!({ "operationId": "5.1.2", "status": "assigned", "registrationState": state });
+    let body =
+        serde_json::json!({ "operationId": "5.1.2", "status": "assigned", "registrationState": state });
     json("200 OK", "", &body.to_string())
 }
 
