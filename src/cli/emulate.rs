@@ -120,13 +120,17 @@ fn serve(arguments: &Arguments) -> Result<(), Failure> {
     };
     // Heard from before the first client can come, so that no interrupt is lost.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let interrupted = {
+        let _inside = runtime.enter();
+        interrupted().map_err(failed)?
+    };
     let mut running = serve::start(&config, &options, Clock::machine()).map_err(failed)?;
     let dps = dialable(running.dps());
     for key in &generated {
         folder.describe(key, &dps, &config.id_scope)?;
     }
     announce(&running, &dps, &config, &folder).map_err(failed)?;
-    runtime.block_on(interrupted()).map_err(failed)?;
+    runtime.block_on(interrupted);
     let ledger = running.stop();
     let text = serde_json::to_string_pretty(&ledger).map_err(failed)?;
     // The reader of a pipe may have gone with the interrupt.
@@ -320,12 +324,14 @@ fn dialable(address: std::net::SocketAddr) -> String {
     }
 }
 
-async fn interrupted() -> std::io::Result<()> {
+/// Listens for interrupts from the call on; the future ends with the first. Needs a runtime.
+fn interrupted() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }

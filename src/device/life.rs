@@ -149,6 +149,11 @@ impl Life {
         self.under_way().map(|step| (step.kind, step.deadline))
     }
 
+    /// Whether a step is under way that our code got to: it is booked as due, and owes an outcome.
+    pub fn owes_outcome(&self) -> bool {
+        self.under_way().is_some_and(|step| step.ready.is_some())
+    }
+
     /// Our code got to the call; the first time counts, and is told by `true`: the step is to be booked as due.
     pub fn ready(&mut self, now: Instant) -> bool {
         match self.under_way_mut() {

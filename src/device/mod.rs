@@ -92,7 +92,8 @@ impl Device {
         let happened = self.attempt(at, call, kind, deadline, &mut seen).await;
         match happened {
             Some(happened) => self.happened(happened),
-            None if seen == Phase::Over => self.abandon(),
+            // A connect that waits to be tried again is in the books, and owes an outcome.
+            None if seen == Phase::Over || self.life.owes_outcome() => self.abandon(),
             // Nothing is owed and no more will be: the connection is not needed again.
             None => self.life.finish(),
         }

@@ -1,0 +1,209 @@
+//! `muster emulate` as a service for any client, and the quickstart against it.
+
+mod common;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+use common::stub::free_port_pair;
+use common::{Emulator, Place, Ran, acknowledged, repository};
+
+const DEVICE: &str = "symm-key-python-device-008:python-device-008";
+const VARIABLES: &str = "emu/symm-key-python-device-008.env";
+
+/// A DPS that assigns at once, where the usual one lets a device wait for seconds.
+const AT_ONCE: &str = "version = 1\n[emulator.dps]\nassign = \"0s\"\n";
+
+/// Runs the quickstart in a shell that has sourced the variables which the emulator wrote.
+fn quickstart(place: &Place) -> Ran {
+    let muster = env!("CARGO_BIN_EXE_muster");
+    let scenario = repository("scenarios/quickstart.toml");
+    let script = format!(". ./{VARIABLES} && exec {muster} run '{}'", scenario.display());
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]).current_dir(place.path()).stdin(std::process::Stdio::null());
+    let _ = std::fs::remove_dir_all(place.path().join("results"));
+    place.finish(command)
+}
+
+#[test]
+fn the_quickstart_registers_and_sends_ten_messages() {
+    let place = Place::new();
+    let file = place.write("at-once.toml", AT_ONCE);
+    let emulator = Emulator::start(&place, &[&file, "--individual", DEVICE]);
+    let ran = quickstart(&place);
+    let result = ran.passes().result();
+    assert_eq!((acknowledged(result, "register"), acknowledged(result, "send")), (1, 10));
+    let hub = emulator.opening.lines().find_map(|line| line.strip_prefix("hub ")).expect("a hub");
+    let hub = hub.split_whitespace().next().expect("its host");
+    let lines: Vec<_> = ran.stderr.lines().collect();
+    let told = [
+        "The complete registration result is",
+        "python-device-008",
+        hub,
+        "initialAssignment",
+        "null",
+        "Will send telemetry from the provisioned device",
+    ];
+    assert_eq!(lines[..told.len()], told, "{}", ran.stderr);
+    for n in 1..=10 {
+        for line in [format!("sending message #{n}"), format!("done sending message #{n}")] {
+            assert_eq!(lines.iter().filter(|told| **told == line).count(), 1, "{line}: {}", ran.stderr);
+        }
+    }
+    assert_eq!(lines.last(), Some(&"done sending message #10"), "{}", ran.stderr);
+
+    let again = quickstart(&place);
+    assert_eq!(acknowledged(again.passes().result(), "send"), 10);
+    assert!(again.stderr.contains("python-device-008"), "{}", again.stderr);
+    assert!(
+        !again.stderr.contains("initialAssignment"),
+        "the second time is not the first: {}",
+        again.stderr
+    );
+
+    let ledger = emulator.stop();
+    assert_eq!(ledger["assigned"], 2, "{ledger}");
+    assert_eq!(ledger["hubs"]["hub"]["messages"], 20, "{ledger}");
+    assert_eq!(ledger["hubs"]["hub"]["devices"], 1, "{ledger}");
+    assert_eq!(ledger["requests"]["hub.send"]["204"], 20, "{ledger}");
+}
+
+#[test]
+fn the_ledger_after_one_quickstart_has_one_assignment_and_ten_messages() {
+    let place = Place::new();
+    let emulator = Emulator::start(&place, &["--individual", DEVICE]);
+    quickstart(&place).passes();
+    let ledger = emulator.stop();
+    assert_eq!(
+        (&ledger["assigned"], &ledger["hubs"]["hub"]["messages"]),
+        (&1.into(), &10.into()),
+        "{ledger}"
+    );
+    assert_eq!((&ledger["failed"], &ledger["malformed"]), (&0.into(), &0.into()), "{ledger}");
+}
+
+#[test]
+fn a_second_start_uses_the_keys_and_the_authority_of_the_first() {
+    let place = Place::new();
+    let file = place.write("at-once.toml", AT_ONCE);
+    let arguments = [&file, "--individual", DEVICE, "--group", "plant"];
+    Emulator::start(&place, &arguments).stop();
+    let kept = ["symm-key-python-device-008.key", "plant.key", "ca.pem"];
+    let read = || kept.map(|name| std::fs::read(place.path().join("emu").join(name)).expect("it was kept"));
+    let before = read();
+    let emulator = Emulator::start(&place, &arguments);
+    assert_eq!(read(), before);
+    // The port is another, and the variables have it.
+    let variables = std::fs::read_to_string(place.path().join(VARIABLES)).expect("the variables");
+    assert!(variables.contains(&emulator.dps), "{variables}");
+    quickstart(&place).passes();
+}
+
+#[test]
+fn what_holds_a_key_can_be_read_by_its_owner_alone() {
+    let place = Place::new();
+    let emulator = Emulator::start(&place, &["--individual", DEVICE, "--group", "plant"]);
+    let mut secrets = 0;
+    for entry in std::fs::read_dir(place.path().join("emu")).expect("the folder") {
+        let entry = entry.expect("the folder");
+        let name = entry.file_name().into_string().expect("a plain name");
+        let text = std::fs::read_to_string(entry.path()).expect("text");
+        let mode = entry.metadata().expect("a file").permissions().mode() & 0o777;
+        if name.ends_with(".key") || name.ends_with(".env") || text.contains("PRIVATE KEY") {
+            assert_eq!(mode, 0o600, "{name}");
+            secrets += 1;
+        }
+    }
+    assert!(secrets >= 3, "{secrets}");
+    drop(emulator);
+}
+
+#[test]
+fn a_scenarios_tables_can_be_served() {
+    let place = Place::new();
+    let text = "version = 1\n[enrollment.plant]\ngroup_key = \"generated\"\n[fleet.a]\ncount = 1\nstart.burst = {}\n\
+                [emulator]\nid_scope = \"0ne0000ABCD\"\n[emulator.dps]\nassign = \"0s\"\n[emulator.hub]\nnorth = {}\nsouth = {}\n";
+    let file = place.write("served.toml", text);
+    let emulator = Emulator::start(&place, &[&file]);
+    assert!(emulator.opening.contains("0ne0000ABCD"), "{}", emulator.opening);
+    assert!(
+        emulator.opening.contains("(north)") && emulator.opening.contains("(south)"),
+        "{}",
+        emulator.opening
+    );
+    let text = format!(
+        "version = 1\n[target]\nkind = \"azure\"\ndps = \"{}\"\nid_scope = \"0ne0000ABCD\"\nca_file = \"emu/ca.pem\"\n\
+         [enrollment.plant]\ngroup_key = {{ file = \"emu/plant.key\" }}\n[fleet.a]\ncount = 12\nstart.burst = {{}}\n\
+         telemetry = {{ every = \"50ms\", messages = 2 }}\n",
+        emulator.dps
+    );
+    let scenario = place.write("client.toml", &text);
+    let ran = place.run(&[&scenario]);
+    assert_eq!(acknowledged(ran.passes().result(), "send"), 24);
+    let ledger = emulator.stop();
+    let hubs = &ledger["hubs"];
+    let on = |hub: &str, what: &str| hubs[hub][what].as_u64().expect("a count");
+    assert_eq!(
+        (on("north", "devices") + on("south", "devices"), on("north", "messages") + on("south", "messages")),
+        (12, 24)
+    );
+}
+
+#[test]
+fn an_address_that_others_can_reach_is_refused_without_leave() {
+    let place = Place::new();
+    let ran = place.finish(place.muster(&["emulate", "--port", "0", "--listen", "0.0.0.0"]));
+    ran.ends_with(3).tells(&["0.0.0.0", "--expose"]);
+    assert!(!place.path().join("emulator").exists(), "nothing was begun");
+}
+
+#[test]
+fn a_port_that_is_taken_is_told() {
+    let place = Place::new();
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    let ran = place.finish(place.muster(&["emulate", "--dir", "emu", "--port", &port]));
+    ran.ends_with(1).tells(&["error:", &port]);
+}
+
+#[test]
+fn fixed_ports_follow_each_other() {
+    let place = Place::new();
+    let (port, next) = free_port_pair();
+    let port_text = port.to_string();
+    let emulator = Emulator::start(&place, &["--port", &port_text]);
+    assert_eq!(emulator.dps, format!("localhost:{port}"));
+    assert!(emulator.opening.contains(&format!("localhost:{next}")), "{}", emulator.opening);
+}
+
+#[test]
+fn names_that_are_no_ids_are_refused() {
+    let place = Place::new();
+    for arguments in [["--group", "a/b"], ["--individual", "../up"], ["--individual", "a b"], ["--group", ""]]
+    {
+        let ran = place
+            .finish(place.muster(&[&["emulate", "--dir", "emu", "--port", "0"][..], &arguments].concat()));
+        ran.ends_with(2);
+    }
+    assert!(!place.path().join("emu").exists());
+}
+
+#[test]
+fn a_client_that_shares_no_code_registers_and_sends() {
+    let place = Place::new();
+    let mut command = Command::new("python3");
+    command
+        .arg(repository("tests/foreign_client.py"))
+        .arg(env!("CARGO_BIN_EXE_muster"))
+        .current_dir(place.path());
+    if Command::new("python3").arg("--version").output().is_err() {
+        println!("skipped: there is no python3");
+        return;
+    }
+    let ran = place.finish(command);
+    ran.ends_with(0).shows(&[
+        "registered: foreign-1",
+        "wrong key refused",
+        "message accepted, forged one refused",
+    ]);
+}
