@@ -271,7 +271,9 @@ impl Class {
             Self::Disabled => "enable the enrollment or the device",
             Self::NotFound => "check the id scope and that the enrollment exists",
             Self::Rejected => "read the example: the service says what it dislikes",
-            Self::HubNotAllowed => "if devices may be sent there, add the hub to `target.allow` and confirm with --yes",
+            Self::HubNotAllowed => {
+                "if devices may be sent there, add the hub to `target.allow` and confirm with --yes"
+            }
             Self::UntrustedCertificate => {
                 "name the authority's certificate in `target.ca_file` or SSL_CERT_FILE"
             }

@@ -318,7 +318,6 @@ fn a_hub_that_refuses_messages_fails_them_by_class() {
 }
 
 #[test]
-#[ignore = "bug: the default threshold counts connects, so a run in which no message arrives passes"]
 fn a_run_in_which_no_message_arrives_does_not_pass() {
     let place = Place::new();
     let stub = Stub::https(|_, _| json("403 Forbidden", "", ""));
@@ -366,7 +365,6 @@ fn a_run_with_an_end_ends_although_its_hub_is_not_there() {
 }
 
 #[test]
-#[ignore = "bug: devices that never reach their hub try for ever, and nothing else ends the run"]
 fn a_run_without_an_end_ends_although_its_hub_is_not_there() {
     let place = Place::new();
     let other = Stub::https(|_, _| Vec::new());
@@ -412,7 +410,6 @@ fn a_run_ends_although_its_hub_goes_away_for_good() {
 }
 
 #[test]
-#[ignore = "bug: devices that lost their hub try for ever, although every message they owed has its outcome"]
 fn a_run_ends_although_its_hub_is_not_there_any_more() {
     let place = Place::new();
     let file = place.write("at-once.toml", "version = 1\n[emulator.dps]\nassign = \"0s\"\n");
@@ -440,7 +437,7 @@ fn a_run_that_needs_more_descriptors_than_there_are_is_refused() {
     let mut command = std::process::Command::new("sh");
     command.args(["-c", &muster]).current_dir(place.path()).stdin(Stdio::null());
     let ran = place.finish(command);
-    ran.ends_with(3).tells(&["connections at once", "40 files", "ulimit"]);
+    ran.ends_with(3).tells(&["60 connections at once", "40 that it may open", "ulimit"]);
     assert!(!place.path().join("results").exists());
 }
 
@@ -566,9 +563,12 @@ fn an_emulators_process_that_dies_is_told_and_does_not_hang_the_run() {
     std::thread::sleep(Duration::from_millis(500));
     rustix::process::kill_process(pid, Signal::KILL).expect("it is there");
     assert_eq!(running.end().code(), Some(1));
-    let mut stderr = String::new();
-    running.0.stderr.take().expect("a pipe").read_to_string(&mut stderr).expect("text");
-    assert!(stderr.contains("the emulator's process ended unexpectedly"), "{stderr}");
+    let mut stdout = String::new();
+    running.0.stdout.take().expect("a pipe").read_to_string(&mut stdout).expect("text");
+    // What was measured is kept, and marked.
+    let told = stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.contains("there is no ledger: the emulator's process ended unexpectedly"), "{stdout}");
+    assert!(told.contains("Files: results/long-"), "{stdout}");
 }
 
 /// A run that takes less than a second.
@@ -608,7 +608,6 @@ fn a_full_disk_under_the_summary_is_told() {
 }
 
 #[test]
-#[ignore = "bug: eprintln! panics when standard error is a pipe without a reader (exit code 101)"]
 fn standard_error_that_nobody_reads_does_not_end_a_run() {
     for arguments in ["", "-vv"] {
         let (place, code) = unread("2>&1 >out | true", arguments);
@@ -663,7 +662,6 @@ fn a_hub_elsewhere_is_not_loaded_without_leave() {
 }
 
 #[test]
-#[ignore = "bug: with a DPS on this machine, hubs that `allow` names are loaded without confirmation"]
 fn a_dps_on_this_machine_is_no_leave_for_hubs_elsewhere() {
     let place = Place::new();
     let stub = Stub::https(|_, _| assigned("contoso.azure-devices.invalid"));

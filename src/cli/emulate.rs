@@ -12,6 +12,7 @@ use crate::net::accept;
 use crate::rng;
 use crate::run::keys;
 use crate::run::machine;
+use crate::run::tell;
 use crate::scenario;
 use crate::text::Secret;
 use crate::time::Clock;
@@ -85,7 +86,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     match serve(arguments) {
         Ok(()) => exit::PASS,
         Err((text, code)) => {
-            eprintln!("{text}");
+            tell(text);
             code
         }
     }

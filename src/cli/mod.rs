@@ -74,6 +74,7 @@ fn log_to_stderr(verbose: u8) {
         .with_env_filter(filter)
         .with_ansi(terminal::stderr_has_colour())
         .with_writer(std::io::stderr)
+        .log_internal_errors(false)
         .init();
 }
 

@@ -10,6 +10,7 @@ use crate::plan::Plan;
 use crate::record::Interval;
 use crate::report::progress::Progress as Figures;
 use crate::run::coordinate::Progress;
+use crate::run::tell;
 
 /// Seconds between two plain lines.
 const PLAIN_EVERY: u64 = 5;
@@ -65,7 +66,7 @@ impl Progress for Silent {
     fn second(&mut self, _: u64, _: &Interval, _: &Interval) {}
 
     fn interrupted(&mut self, again: bool) {
-        eprintln!("{}", interrupt_text(again));
+        tell(interrupt_text(again));
     }
 
     fn done(&mut self) {}
@@ -81,17 +82,18 @@ impl Progress for Plain {
         self.figures.add(last, Duration::from_secs(1));
         self.second = second;
         if second.is_multiple_of(PLAIN_EVERY) {
-            eprintln!("{}", self.figures.line(Duration::from_secs(second), PLAIN_WIDTH));
+            tell(self.figures.line(Duration::from_secs(second), PLAIN_WIDTH));
         }
     }
 
     fn interrupted(&mut self, again: bool) {
-        eprintln!("{}", interrupt_text(again));
+        tell(interrupt_text(again));
     }
 
     fn done(&mut self) {
+        self.figures.over();
         if self.second > 0 && !self.second.is_multiple_of(PLAIN_EVERY) {
-            eprintln!("{}", self.figures.line(Duration::from_secs(self.second), PLAIN_WIDTH));
+            tell(self.figures.line(Duration::from_secs(self.second), PLAIN_WIDTH));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{exit, progress, terminal};
 use crate::report;
-use crate::run::{self, RunError};
+use crate::run::{self, RunError, tell};
 use crate::scenario;
 
 /// Arguments of `muster run`.
@@ -79,12 +79,12 @@ fn one(path: &Path, arguments: &Arguments) -> u8 {
     let loaded = match scenario::load(path, &options, &environment) {
         Ok(loaded) => loaded,
         Err(diagnostics) => {
-            eprint!("{}", diagnostics.render(colour, Some(terminal::stderr_columns())));
+            tell(diagnostics.render(colour, Some(terminal::stderr_columns())).trim_end());
             return exit::USAGE;
         }
     };
     if !loaded.warnings.is_empty() {
-        eprint!("{}", loaded.warnings.render(colour, Some(terminal::stderr_columns())));
+        tell(loaded.warnings.render(colour, Some(terminal::stderr_columns())).trim_end());
     }
     let program = match super::program() {
         Ok(program) => program,
@@ -124,14 +124,14 @@ fn show(finished: &run::Finished, quiet: bool) -> u8 {
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Ok(()) => code,
         Err(error) => {
-            eprintln!("error: cannot write the summary: {error}; the result is in {folder}");
+            tell(format_args!("error: cannot write the summary: {error}; the result is in {folder}"));
             if code == exit::PASS { exit::FAILED } else { code }
         }
     }
 }
 
 fn failed(text: &str, code: u8) -> u8 {
-    eprintln!("error: {text}");
+    tell(format_args!("error: {text}"));
     code
 }
 

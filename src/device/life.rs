@@ -252,6 +252,13 @@ impl Life {
         }
     }
 
+    /// There is no point in going on.
+    pub fn give_up_on(&mut self, class: Class) {
+        if !matches!(self.state, State::Ended(_)) {
+            self.state = State::Ended(End::GaveUp(class));
+        }
+    }
+
     /// The run is over. Gives the step under way, if it was due: unknown if anything of it was sent, else not sent.
     pub fn abandon(&mut self, now: Instant, interrupted: bool) -> Option<Ended> {
         let step = self.under_way().copied();

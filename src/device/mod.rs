@@ -150,7 +150,15 @@ impl Device {
         };
         let kind = self.life.step().map(|(kind, _)| kind);
         match (self.life.happened(now, happened), kind) {
-            (Some(ended), _) => self.book(&ended),
+            (Some(ended), _) => {
+                self.book(&ended);
+                if let (StepKind::Connect, Outcome::Failed(class)) =
+                    (ended.observation.kind, ended.observation.outcome)
+                    && self.is_pointless()
+                {
+                    self.life.give_up_on(class);
+                }
+            }
             (None, Some(kind)) => {
                 if let Some(failure) = &failure {
                     self.world.recorder.borrow_mut().failed_attempt(
@@ -170,6 +178,14 @@ impl Device {
             self.world.recorder.borrow_mut().device_connected(self.profile.population);
             self.outbox.start(&self.profile, self.n, now);
         }
+    }
+
+    /// Whether a device that did not reach its hub has no reason to go on trying: nothing is owed and nothing will be, or
+    /// it never was connected, so that nothing can become due, and the run has no end but its devices'.
+    fn is_pointless(&self) -> bool {
+        let nothing_to_come =
+            self.outbox.is_idle() && self.outbox.next_due(&self.world, &self.profile).is_none();
+        if self.outbox.has_started() { nothing_to_come } else { !self.profile.hold }
     }
 
     fn book(&mut self, ended: &Ended) {

@@ -58,6 +58,11 @@ impl Outbox {
         planned.then_some(grid.next_due)
     }
 
+    /// Whether the device was ever connected.
+    pub fn has_started(&self) -> bool {
+        self.grid.is_some()
+    }
+
     /// Whether nothing is owed now.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.under_way.is_empty()

@@ -57,7 +57,8 @@ pub struct Profile {
     pub sending: Option<Sending>,
     /// Whether devices go on to their hub once they are registered.
     pub connects: bool,
-    /// Whether devices with nothing left to send stay connected until the run ends.
+    /// Whether the run has an end of its own: until then, devices that send nothing stay connected, and a device that
+    /// never reached its hub goes on trying.
     pub hold: bool,
 }
 

@@ -52,6 +52,11 @@ impl Progress {
         self.response = total.step(StepKind::Send).response.clone();
     }
 
+    /// The run is over: no time is left to be told.
+    pub fn over(&mut self) {
+        self.duration = None;
+    }
+
     /// Devices that have nothing left to do, of all; for a bar.
     pub fn finished(&self) -> (u64, u64) {
         (self.finished, self.devices)

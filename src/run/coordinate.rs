@@ -39,51 +39,80 @@ pub trait Progress {
     fn done(&mut self);
 }
 
-/// Runs a fleet to its end, with an interrupt (SIGINT, SIGTERM) heard at any time.
-///
-/// # Errors
-/// [`FleetError`] when a thread could not do its work.
-pub fn watch(
+/// Watches over a run. Hears interrupts (SIGINT, SIGTERM) from the moment it is made, so that one that comes while the run
+/// is prepared ends it as any other does.
+pub struct Watcher {
+    runtime: tokio::runtime::Runtime,
+    signals: Signals,
+}
+
+impl Watcher {
+    /// Listens for interrupts from here on.
+    ///
+    /// # Errors
+    /// [`FleetError::Start`] when the operating system refuses.
+    pub fn new() -> Result<Self, FleetError> {
+        let failed = |source| FleetError::Start { thread: 0, source };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let signals = {
+            let _inside = runtime.enter();
+            Signals::new().map_err(failed)?
+        };
+        Ok(Self { runtime, signals })
+    }
+
+    /// Runs a fleet to its end.
+    ///
+    /// # Errors
+    /// [`FleetError`] when a thread could not do its work.
+    pub fn watch(
+        self,
+        setup: &Setup,
+        connections: &Connections,
+        progress: &mut dyn Progress,
+    ) -> Result<Watched, FleetError> {
+        let Self { runtime, mut signals } = self;
+        runtime.block_on(watch(setup, connections, progress, &mut signals))
+    }
+}
+
+async fn watch(
     setup: &Setup,
     connections: &Connections,
     progress: &mut dyn Progress,
+    signals: &mut Signals,
 ) -> Result<Watched, FleetError> {
-    let failed = |source| FleetError::Start { thread: 0, source };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    runtime.block_on(async {
-        let (command, commands) = watch::channel(Command::Run);
-        let (sender, mut reports) = mpsc::unbounded_channel();
-        let mut signals = Signals::new().map_err(failed)?;
-        let running = fleet::start(setup, connections, &commands, &sender)?;
-        // The channel ends with the last thread.
-        drop(sender);
-        let mut book = Book::new(setup);
-        let mut interrupts = 0;
-        loop {
-            tokio::select! {
-                report = reports.recv() => match report {
-                    Some(report) => book.take(report, progress),
-                    None => break,
-                },
-                () = signals.next() => {
-                    interrupts += 1;
-                    progress.interrupted(interrupts > 1);
-                    // Nobody listening means that the fleet has just ended.
-                    let _ = command.send(if interrupts > 1 { Command::Leave } else { Command::Interrupt });
-                }
+    let (command, commands) = watch::channel(Command::Run);
+    let (sender, mut reports) = mpsc::unbounded_channel();
+    let running = fleet::start(setup, connections, &commands, &sender)?;
+    // The channel ends with the last thread.
+    drop(sender);
+    let mut book = Book::new(setup);
+    let mut interrupts = 0;
+    loop {
+        tokio::select! {
+            report = reports.recv() => match report {
+                Some(report) => book.take(report, progress),
+                None => break,
+            },
+            () = signals.next() => {
+                interrupts += 1;
+                progress.interrupted(interrupts > 1);
+                // Nobody listening means that the fleet has just ended.
+                let _ = command.send(if interrupts > 1 { Command::Leave } else { Command::Interrupt });
             }
         }
-        progress.done();
-        let elapsed = Clock::machine().now().since(setup.epoch);
-        let record = running.join()?;
-        Ok(Watched {
-            record,
-            series: book.series,
-            interrupted: interrupts > 0,
-            elapsed,
-            peak_connected: book.peak_connected,
-            peak_descriptors: book.peak_descriptors,
-        })
+    }
+    progress.done();
+    let elapsed = Clock::machine().now().since(setup.epoch);
+    let record = running.join()?;
+    Ok(Watched {
+        record,
+        series: book.series,
+        interrupted: interrupts > 0,
+        elapsed,
+        peak_connected: book.peak_connected,
+        peak_descriptors: book.peak_descriptors,
     })
 }
 

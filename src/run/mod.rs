@@ -30,7 +30,7 @@ pub mod preflight;
 pub mod reconcile;
 pub mod simulated;
 
-use coordinate::{Progress, Watched};
+use coordinate::{Progress, Watched, Watcher};
 use embedded::{Embedded, EmbeddedError};
 
 /// How a run is to be made.
@@ -100,16 +100,48 @@ pub fn execute(
     options: &Options<'_>,
     progress: &mut dyn Progress,
 ) -> Result<Finished, RunError> {
+    let watcher = Watcher::new()?;
     let endpoint = guard::endpoint(&plan)?;
     guard::confirm(&plan, endpoint.as_ref(), options.yes)?;
     let descriptor_limit = machine::raise_descriptor_limit();
     preflight::check(&plan, descriptor_limit)?;
     let sources = keys::Sources { environment: options.environment, stdin: &mut std::io::stdin() };
     let ring = keys::collect(&plan.enrollments, plan.seed, sources)?;
-    let clock = Clock::machine();
-    let started = clock.wall();
+    let started = Clock::machine().wall();
     // Before the load: a folder that cannot be made is better told now than after an hour.
     let folder = store::create_directory(&options.output, &plan.name, started)?;
+    let run =
+        carry_out(plan, text, options, progress, Prepared { watcher, endpoint, descriptor_limit, ring });
+    match run {
+        Ok((result, stamps)) => {
+            store::write(&folder, &result)?;
+            Ok(Finished { result, folder, stamps })
+        }
+        Err(error) => {
+            // Only if it is empty, which it is.
+            let _ = std::fs::remove_dir(&folder);
+            Err(error)
+        }
+    }
+}
+
+/// What a run needs besides its plan.
+struct Prepared {
+    watcher: Watcher,
+    endpoint: Option<Endpoint>,
+    descriptor_limit: Option<u64>,
+    ring: keys::KeyRing,
+}
+
+fn carry_out(
+    plan: Plan,
+    text: &str,
+    options: &Options<'_>,
+    progress: &mut dyn Progress,
+    prepared: Prepared,
+) -> Result<(file::RunResult, Vec<Stamp>), RunError> {
+    let Prepared { watcher, endpoint, descriptor_limit, ring } = prepared;
+    let clock = Clock::machine();
     let cores = machine::cores();
     let shares_machine = matches!(plan.target, Target::Emulator(_));
     let threads = options.threads.unwrap_or(if shares_machine { (cores / 2).max(1) } else { cores });
@@ -148,7 +180,7 @@ pub fn execute(
         narrator,
     };
     let started = clock.wall() + RUN_UP;
-    let watched = coordinate::watch(&setup, &connections, progress)?;
+    let watched = watcher.watch(&setup, &connections, progress)?;
     let after = machine::Usage::now();
 
     let generator = file::Generator {
@@ -163,16 +195,23 @@ pub fn execute(
     let mut facts = facts(&plan, text, started, &watched, threads, generator, endpoint.as_ref());
     let mut stamps = Vec::new();
     if let Some(embedded) = embedded {
-        let (ledger, kept) = embedded.stop()?;
-        facts.ledger = Some(reconcile::compare(&watched.record, &ledger));
-        stamps = kept;
+        match embedded.stop() {
+            Ok((ledger, kept)) => {
+                facts.ledger = Some(reconcile::compare(&watched.record, &ledger));
+                stamps = kept;
+            }
+            // What was measured is kept all the same, marked as what it is.
+            Err(error) => {
+                let differences = vec![format!("there is no ledger: {error}")];
+                facts.ledger = Some(file::Ledger { differences, ..file::Ledger::default() });
+            }
+        }
     }
     facts.notes.extend(guard::left_behind(&plan, endpoint.as_ref()));
     let judgement = verdict::judge(&watched.record, &facts, &plan.thresholds);
     let mut result = result::build(&watched.record, &watched.series, facts);
     result.judgement = Some(judgement);
-    store::write(&folder, &result)?;
-    Ok(Finished { result, folder, stamps })
+    Ok((result, stamps))
 }
 
 fn connections(plan: &Plan, ready: Option<&Ready>) -> Result<Connections, TrustError> {
@@ -264,24 +303,31 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// Writes a line to standard error; nobody reading it is no reason to stop.
+pub fn tell(line: impl std::fmt::Display) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 /// Tells on standard error what a device does, in the words of Azure's Python quickstart.
 fn narrate(told: &Narration<'_>) {
     match told {
         Narration::Assigned(assigned) => {
-            eprintln!("The complete registration result is");
-            eprintln!("{}", assigned.device_id);
-            eprintln!("{}", assigned.hub.terminal());
+            tell("The complete registration result is");
+            tell(&assigned.device_id);
+            tell(assigned.hub.terminal());
             let or_null = |text: &Option<crate::text::Untrusted>| {
                 text.as_ref().map_or_else(|| "null".to_owned(), |t| t.terminal())
             };
-            eprintln!("{}", or_null(&assigned.substatus));
-            eprintln!("{}", or_null(&assigned.payload));
+            tell(or_null(&assigned.substatus));
+            tell(or_null(&assigned.payload));
         }
-        Narration::WillSend => eprintln!("Will send telemetry from the provisioned device"),
-        Narration::Sending(sequence) => eprintln!("sending message #{sequence}"),
-        Narration::Sent(sequence) => eprintln!("done sending message #{sequence}"),
+        Narration::WillSend => tell("Will send telemetry from the provisioned device"),
+        Narration::Sending(sequence) => tell(format_args!("sending message #{sequence}")),
+        Narration::Sent(sequence) => tell(format_args!("done sending message #{sequence}")),
         Narration::Failed(failure) => {
-            eprintln!("{}: {} ({})", failure.class.name(), failure.detail.terminal(), failure.class.remedy());
+            let (class, detail) = (failure.class, failure.detail.terminal());
+            tell(format_args!("{}: {detail} ({})", class.name(), class.remedy()));
         }
     }
 }

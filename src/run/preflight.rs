@@ -10,20 +10,20 @@ use crate::units::show_count;
 pub enum DoesNotFit {
     /// More connections at once than files may be open.
     #[error(
-        "the run holds at least {} connections at once, and this process may open {} files; start fewer devices at once, \
-         split the scenario, or raise the hard limit (ulimit -Hn)",
-        show_count(*.needed), show_count(*.limit)
+        "the run holds at least {} connections at once, which with the {} files of the process itself is more than the \
+         {} that it may open; start fewer devices at once, split the scenario, or raise the hard limit (ulimit -Hn)",
+        show_count(*.connections), OWN_DESCRIPTORS, show_count(*.limit)
     )]
     Descriptors {
-        /// Connections that are certainly open at the same time, and what the process itself needs.
-        needed: u64,
+        /// Connections that are certainly open at the same time.
+        connections: u64,
         /// Files that may be open.
         limit: u64,
     },
 }
 
 /// Descriptors that the process needs besides connections: standard streams, runtimes, timers, result files.
-const OWN_DESCRIPTORS: u64 = 64;
+const OWN_DESCRIPTORS: u64 = 32;
 
 /// Refuses a plan that needs more descriptors than `limit` (`None`: no limit).
 ///
@@ -33,10 +33,11 @@ const OWN_DESCRIPTORS: u64 = 64;
 /// # Errors
 /// [`DoesNotFit`] with the figures.
 pub fn check(plan: &Plan, limit: Option<u64>) -> Result<(), DoesNotFit> {
-    let needed = plan.populations.iter().map(|population| held_at_once(plan, population)).sum::<u64>()
-        + OWN_DESCRIPTORS;
+    let connections: u64 = plan.populations.iter().map(|population| held_at_once(plan, population)).sum();
     match limit {
-        Some(limit) if needed > limit => Err(DoesNotFit::Descriptors { needed, limit }),
+        Some(limit) if connections + OWN_DESCRIPTORS > limit => {
+            Err(DoesNotFit::Descriptors { connections, limit })
+        }
         _ => Ok(()),
     }
 }

@@ -8,9 +8,6 @@ use crate::scenario::threshold;
 use crate::scenario::written::{Scenario, TargetKind};
 use crate::step::{Milestone, StepKind};
 
-/// The threshold of a scenario that gives none: something must have worked.
-const DEFAULT_TEXT: &str = "failed.share < 100 % (default)";
-
 pub(super) fn thresholds(
     written: &Scenario,
     populations: &[Population],
@@ -18,13 +15,7 @@ pub(super) fn thresholds(
     diagnostics: &mut Diagnostics,
 ) -> Vec<Threshold> {
     if written.thresholds.is_empty() {
-        return vec![Threshold {
-            text: DEFAULT_TEXT.to_owned(),
-            metric: Metric::Share(None, Ending::Unsuccessful),
-            population: None,
-            comparison: Comparison::Below,
-            limit: 1.0,
-        }];
+        return defaults(populations);
     }
     let names: Vec<&str> = written.fleets.iter().map(|fleet| fleet.name.as_str()).collect();
     let mut thresholds = Vec::new();
@@ -72,6 +63,27 @@ pub(super) fn thresholds(
         });
     }
     thresholds
+}
+
+/// The thresholds of a scenario that gives none: of each kind of step that its devices make, one must have worked.
+fn defaults(populations: &[Population]) -> Vec<Threshold> {
+    let made = |kind: StepKind| {
+        populations.iter().any(|population| match kind {
+            StepKind::Register => population.provision.is_some(),
+            StepKind::Connect => population.connect.is_some(),
+            StepKind::Send => population.telemetry.is_some(),
+        })
+    };
+    let kinds = StepKind::ALL.iter().copied().filter(|kind| made(*kind));
+    kinds
+        .map(|kind| Threshold {
+            text: format!("{}.failed.share < 100 % (default)", kind.name()),
+            metric: Metric::Share(Some(kind), Ending::Unsuccessful),
+            population: None,
+            comparison: Comparison::Below,
+            limit: 1.0,
+        })
+        .collect()
 }
 
 /// Why no step that the metric is about is ever due; without samples a latency fails its threshold.
