@@ -122,7 +122,7 @@ fn a_disabled_enrollment_refuses_its_devices() {
 #[test]
 fn a_port_on_which_nobody_listens_is_refused_by_the_network() {
     let ran = run_at(free_port(), "", "");
-    all_fail(&ran, "network", "connection refused", &["check host and port", "tried again"]);
+    all_fail(&ran, "network", "connection refused", &["check host and port", "attempts"]);
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn errors_of_the_service_are_tried_again_and_are_its_own() {
         &ran,
         "service",
         "server error",
-        &["500", "errorCode 500000", "tried again", "the service's own log"],
+        &["500", "errorCode 500000", "attempts", "the service's own log"],
     );
     assert!(stub.requests().len() > 5, "each device tried at least twice");
     assert!(!ran.stdout.contains('\x1b'), "{:?}", ran.stdout);
@@ -273,7 +273,7 @@ fn a_throttled_device_waits_as_asked_and_is_no_error() {
     let result = ran.passes().result();
     assert_eq!((acknowledged(result, "register"), acknowledged(result, "send")), (5, 10));
     ran.shows(&[
-        "throttled: 5 tried again",
+        "throttled: 5 attempts",
         "5 requests were throttled (429) and tried again",
         "start devices more slowly",
     ]);

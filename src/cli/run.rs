@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{exit, progress, terminal};
 use crate::report;
+use crate::result::file::Ended;
 use crate::run::{self, RunError, tell};
 use crate::scenario;
 
@@ -54,11 +55,11 @@ fn threads(text: &str) -> Result<usize, String> {
 /// Runs the scenarios one after another. Gives the worst exit code; 0 is the best, and after it the smaller the code the
 /// worse, for a tool that failed says less than a threshold that was crossed.
 pub(super) fn run(arguments: &Arguments) -> u8 {
-    let codes = arguments.scenarios.iter().map(|path| one(path, arguments));
     let mut worst = exit::PASS;
-    for code in codes {
+    for path in &arguments.scenarios {
+        let (code, ended) = one(path, arguments);
         // An interrupt is meant for all of them.
-        if code == crate::verdict::EXIT_INTERRUPTED {
+        if ended == Some(Ended::Interrupted) {
             return code;
         }
         if worst == exit::PASS || (code != exit::PASS && code < worst) {
@@ -68,7 +69,8 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     worst
 }
 
-fn one(path: &Path, arguments: &Arguments) -> u8 {
+/// The exit code of one scenario, and how its run ended if it came to one.
+fn one(path: &Path, arguments: &Arguments) -> (u8, Option<Ended>) {
     let environment = |name: &str| std::env::var(name).ok();
     let options = scenario::Options {
         sets: arguments.sets.clone(),
@@ -80,7 +82,7 @@ fn one(path: &Path, arguments: &Arguments) -> u8 {
         Ok(loaded) => loaded,
         Err(diagnostics) => {
             tell(diagnostics.render(colour, Some(terminal::stderr_columns())).trim_end());
-            return exit::USAGE;
+            return (exit::USAGE, None);
         }
     };
     if !loaded.warnings.is_empty() {
@@ -88,7 +90,9 @@ fn one(path: &Path, arguments: &Arguments) -> u8 {
     }
     let program = match super::program() {
         Ok(program) => program,
-        Err(error) => return failed(&format!("cannot find this program's own path: {error}"), exit::FAILED),
+        Err(error) => {
+            return (failed(&format!("cannot find this program's own path: {error}"), exit::FAILED), None);
+        }
     };
     let options = run::Options {
         program,
@@ -101,8 +105,8 @@ fn one(path: &Path, arguments: &Arguments) -> u8 {
     let narrates = loaded.plan.narrate;
     let mut progress = progress::choose(&loaded.plan, arguments.no_progress || arguments.quiet || narrates);
     match run::execute(loaded.plan, &loaded.text, &options, progress.as_mut()) {
-        Ok(finished) => show(&finished, arguments.quiet),
-        Err(error) => failed(&error.to_string(), code(&error)),
+        Ok(finished) => (show(&finished, arguments.quiet), Some(finished.result.facts.ended)),
+        Err(error) => (failed(&error.to_string(), code(&error)), None),
     }
 }
 

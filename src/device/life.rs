@@ -93,6 +93,8 @@ pub struct Life {
     state: State,
     limits: Limits,
     draws: Stream,
+    /// Why the last attempt of the step under way failed.
+    last: Option<Failure>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -114,6 +116,8 @@ struct Step {
     started: Option<Instant>,
     /// Failures in a row.
     failures: u32,
+    /// DPS forgot the operation, and it was registered anew.
+    reregistered: bool,
 }
 
 /// The shortest wait between polls, for a service that asks for none: 5 polls in 10 s is what the real one takes, but one
@@ -124,13 +128,13 @@ impl Life {
     /// A device that is due to register at `due`.
     pub fn with_registration(due: Instant, limits: Limits, draws: Stream) -> Self {
         let step = Step::new(StepKind::Register, due, limits.register);
-        Self { state: State::AwaitAnswer { at: due, step }, limits, draws }
+        Self { state: State::AwaitAnswer { at: due, step }, limits, draws, last: None }
     }
 
     /// A device that knows its hub and is due to connect at `due`.
     pub fn without_registration(due: Instant, limits: Limits, draws: Stream) -> Self {
         let step = Step::new(StepKind::Connect, due, limits.connect);
-        Self { state: State::AwaitHub { at: due, step }, limits, draws }
+        Self { state: State::AwaitHub { at: due, step }, limits, draws, last: None }
     }
 
     /// What to do next.
@@ -190,22 +194,25 @@ impl Life {
                 None
             }
             (State::AwaitAnswer { step, .. } | State::AwaitPoll { step, .. }, Happened::Assigned) => {
+                self.last = None;
                 let connect = Step::new(StepKind::Connect, now, self.limits.connect);
                 self.state = State::AwaitHub { at: now, step: connect };
                 Some(step.end(now, Outcome::Acknowledged, None))
             }
             (State::AwaitHub { step, .. }, Happened::Connected) => {
+                self.last = None;
                 self.state = State::Online { failures: step.failures };
                 Some(step.end(now, Outcome::Acknowledged, None))
             }
             (State::AwaitAnswer { step, .. }, Happened::Failed(failure)) => {
                 self.again(now, step, failure, |at, step| State::AwaitAnswer { at, step })
             }
-            // The operation is gone, not the enrollment: registering anew is what the service documents.
-            (State::AwaitPoll { step, .. }, Happened::Failed(failure))
-                if failure.class == Class::NotFound =>
+            // The operation is gone, not the enrollment: registering anew, once, is what the service documents.
+            (State::AwaitPoll { mut step, .. }, Happened::Failed(failure))
+                if failure.class == Class::NotFound && !step.reregistered =>
             {
-                self.again(now, step, failure, |at, step| State::AwaitAnswer { at, step })
+                step.reregistered = true;
+                self.later(now, step, failure, |at, step| State::AwaitAnswer { at, step })
             }
             (State::AwaitPoll { step, .. }, Happened::Failed(failure)) => {
                 self.again(now, step, failure, |at, step| State::AwaitPoll { at, step })
@@ -229,19 +236,25 @@ impl Life {
         }
     }
 
-    /// The hub connection is gone: because of `failure`, or because nothing is due for long (`None`). It is due again at
-    /// `due`, and not before a wait that grows with each failure in a row.
-    pub fn disconnected(&mut self, now: Instant, due: Instant, failure: Option<&Failure>) {
-        let State::Online { failures } = self.state else { return };
-        let mut step = Step::new(StepKind::Connect, due, self.limits.connect);
-        let mut at = due;
-        if let Some(failure) = failure {
-            step.failures = failures + 1;
-            // The first reconnect is at once: one lost connection says nothing about the service.
-            if failures > 0 {
-                at = at.max(now + retry::delay(failures, failure, &mut self.draws));
-            }
+    /// We closed the hub connection, for nothing is due for long. It is due again at `due`.
+    pub fn left(&mut self, due: Instant) {
+        if matches!(self.state, State::Online { .. }) {
+            let step = Step::new(StepKind::Connect, due, self.limits.connect);
+            self.state = State::AwaitHub { at: due, step };
         }
+    }
+
+    /// The hub connection was lost by `failure`. It is due again at `due`, and not before a wait that grows with each loss
+    /// in a row: that wait is the device's policy, so the step is due at its end, and nobody is late.
+    pub fn lost(&mut self, now: Instant, due: Instant, failure: &Failure) {
+        let State::Online { failures } = self.state else { return };
+        // The first reconnect is at once: one lost connection says nothing about the service.
+        let at = match failures {
+            0 => due,
+            _ => due.max(now + retry::delay(failures, failure, &mut self.draws)),
+        };
+        let mut step = Step::new(StepKind::Connect, at, self.limits.connect);
+        step.failures = failures + 1;
         self.state = State::AwaitHub { at, step };
     }
 
@@ -279,23 +292,35 @@ impl Life {
     fn again(
         &mut self,
         now: Instant,
+        step: Step,
+        failure: Failure,
+        state: fn(Instant, Step) -> State,
+    ) -> Option<Ended> {
+        if !failure.class.is_transient() {
+            return self.give_up(now, step, failure);
+        }
+        // The deadline cut this attempt short: why those before it failed says more.
+        let cut = now >= step.deadline && matches!(failure.class, Class::ConnectTimeout | Class::NoAnswer);
+        let failure = if cut { self.last.take().unwrap_or(failure) } else { failure };
+        self.later(now, step, failure, state)
+    }
+
+    /// Tries again after a wait, if time is left for that; else the step has failed.
+    fn later(
+        &mut self,
+        now: Instant,
         mut step: Step,
         failure: Failure,
         state: fn(Instant, Step) -> State,
     ) -> Option<Ended> {
-        let may_help = failure.class.is_transient()
-            || failure.class == Class::NotFound
-                && step.failures == 0
-                && matches!(self.state, State::AwaitPoll { .. });
-        if !may_help {
-            return self.give_up(now, step, failure);
-        }
         step.failures += 1;
         let at = now + retry::delay(step.failures, &failure, &mut self.draws);
         if at < step.deadline {
             self.state = state(at, step);
+            self.last = Some(failure);
             return None;
         }
+        self.last = None;
         if step.kind == StepKind::Connect {
             // A device that cannot reach its hub goes on trying: the next attempt is a step of its own.
             let mut next = Step::new(StepKind::Connect, at, self.limits.connect);
@@ -307,6 +332,7 @@ impl Life {
     }
 
     fn give_up(&mut self, now: Instant, step: Step, failure: Failure) -> Option<Ended> {
+        self.last = None;
         self.state = State::Ended(End::GaveUp(failure.class));
         Some(step.end(now, Outcome::Failed(failure.class), Some(failure)))
     }
@@ -332,7 +358,15 @@ impl Life {
 
 impl Step {
     fn new(kind: StepKind, due: Instant, limit: Duration) -> Self {
-        Self { kind, due, deadline: due + limit, ready: None, started: None, failures: 0 }
+        Self {
+            kind,
+            due,
+            deadline: due + limit,
+            ready: None,
+            started: None,
+            failures: 0,
+            reregistered: false,
+        }
     }
 
     fn end(self, now: Instant, outcome: Outcome, failure: Option<Failure>) -> Ended {

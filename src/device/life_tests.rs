@@ -108,6 +108,28 @@ fn an_operation_that_the_service_forgot_is_registered_anew_once() {
 }
 
 #[test]
+fn an_operation_forgotten_by_a_restarting_service_is_registered_anew_too() {
+    let mut life = life();
+    life.happened(after(0.1), assigning(Some(1)));
+    assert_eq!(life.happened(after(1.1), failed(Class::Reset)), None);
+    assert_eq!(at(&life).1, Call::Poll);
+    assert_eq!(life.happened(after(1.3), failed(Class::NotFound)), None);
+    assert_eq!(at(&life).1, Call::Register);
+    assert_eq!(life.happened(after(1.5), assigning(Some(1))), None);
+    let ended = life.happened(after(2.5), failed(Class::NotFound)).expect("once is enough");
+    assert_eq!(ended.observation.outcome, Outcome::Failed(Class::NotFound));
+}
+
+#[test]
+fn an_attempt_that_the_deadline_cuts_short_does_not_hide_why_those_before_it_failed() {
+    let mut life = life();
+    assert_eq!(life.happened(after(59.0), failed(Class::ServerError)), None);
+    let ended = life.happened(after(60.0), failed(Class::ConnectTimeout)).expect("the step ends");
+    assert_eq!(ended.observation.outcome, Outcome::Failed(Class::ServerError));
+    assert_eq!(ended.failure.map(|failure| failure.class), Some(Class::ServerError));
+}
+
+#[test]
 fn a_service_that_never_decides_fails_the_step_by_its_deadline() {
     let mut life = life();
     let mut now = after(0.1);
@@ -152,14 +174,17 @@ fn a_lost_hub_connection_is_due_again_and_backs_off_only_from_the_second_loss_on
     life.happened(after(0.1), Happened::Assigned);
     life.happened(after(0.2), Happened::Connected);
     let reset = Failure::new(Class::Reset, "");
-    life.disconnected(after(9.0), after(9.0), Some(&reset));
+    life.lost(after(9.0), after(9.0), &reset);
     assert_eq!(life.next(), Next::At(after(9.0), Call::Connect));
     life.happened(after(9.1), Happened::Connected);
-    life.disconnected(after(9.2), after(9.2), Some(&reset));
-    assert!(at(&life).0 > after(9.2));
-    life.happened(at(&life).0, Happened::Connected);
+    life.lost(after(9.2), after(9.2), &reset);
+    let again = at(&life).0;
+    assert!(again > after(9.2));
+    life.ready(again);
+    let ended = life.happened(again, Happened::Connected).expect("the step ends");
+    assert_eq!(ended.observation.due, again, "the wait is the device's policy and not our lateness");
     life.works();
-    life.disconnected(after(20.0), after(20.0), Some(&reset));
+    life.lost(after(20.0), after(20.0), &reset);
     assert_eq!(at(&life).0, after(20.0));
 }
 
@@ -168,7 +193,7 @@ fn a_connection_closed_for_want_of_messages_is_due_with_the_next_one() {
     let mut life = life();
     life.happened(after(0.1), Happened::Assigned);
     life.happened(after(0.2), Happened::Connected);
-    life.disconnected(after(0.3), after(600.0), None);
+    life.left(after(600.0));
     assert_eq!(life.next(), Next::At(after(600.0), Call::Connect));
 }
 
@@ -206,6 +231,6 @@ fn a_step_that_was_not_due_when_the_run_ended_is_not_in_the_books() {
     let mut life = life();
     life.happened(after(0.1), Happened::Assigned);
     life.happened(after(0.2), Happened::Connected);
-    life.disconnected(after(0.3), after(600.0), None);
+    life.left(after(600.0));
     assert_eq!(life.abandon(after(10.0), false), None);
 }

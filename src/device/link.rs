@@ -15,7 +15,7 @@ use crate::payload;
 use crate::rng::{self, Purpose};
 use crate::step::{Class, Exchange, Failure, Party};
 use crate::text::Secret;
-use crate::time::{Instant, UnixTime};
+use crate::time::{Clock, Instant, UnixTime};
 
 /// Lifetime of tokens, as the SDKs have it.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3_600);
@@ -73,8 +73,8 @@ impl Link {
             Call::Connect => self.connect(world, profile).await.map(|()| Happened::Connected),
         };
         called.unwrap_or_else(|failure| {
-            // A refusal leaves the connection usable; anything else does not, and a new one costs little to a device
-            // that waits before it tries again.
+            // Whether the connection is still usable depends on the failure; a new one costs little to a device that waits
+            // before it tries again.
             self.dps = None;
             Happened::Failed(failure)
         })
@@ -204,11 +204,14 @@ impl Link {
     }
 
     /// DPS is not needed any more.
-    pub(super) fn leave_dps(&mut self) {
+    pub(super) fn leave_dps(&mut self, clock: &Clock) {
         self.operation = None;
         if let Some(dps) = self.dps.take() {
             // In a task of its own: the device has its hub to connect to.
-            tokio::task::spawn_local(dps.close());
+            let clock = clock.clone();
+            tokio::task::spawn_local(
+                async move { clock.until(clock.now() + super::FAREWELL, dps.close()).await },
+            );
         }
     }
 

@@ -4,9 +4,10 @@
 //! plan nor the emulator: they are told a [`world::Profile`] and meet services through bytes.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::rng::{self, Purpose};
-use crate::step::{Cause, Exchange, Failure, Milestone, Outcome, Reason, StepKind};
+use crate::step::{Cause, Class, Exchange, Failure, Milestone, Outcome, Reason, StepKind};
 use crate::time::Instant;
 
 pub mod dps;
@@ -24,6 +25,9 @@ use link::Link;
 use outbox::{Outbox, Tick};
 use world::{Narration, Phase, Profile, Route, World};
 
+/// How long an orderly end of a connection may take; a peer that does not read is left.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// Lives the life of device `n` of a population, which is due to start at `due`. Ends when the device has finished, gave up, or
 /// the run is over; everything it owed is in the books by then.
 pub async fn live(world: Rc<World>, profile: Rc<Profile>, n: u64, registration_id: String, due: Instant) {
@@ -32,12 +36,13 @@ pub async fn live(world: Rc<World>, profile: Rc<Profile>, n: u64, registration_i
         Route::Dps { .. } => Life::with_registration(due, profile.limits, draws),
         Route::Hub { .. } => Life::without_registration(due, profile.limits, draws),
     };
-    let device = Device {
+    let mut device = Device {
         n,
         due,
         link: Link::new(registration_id, &profile.key, &profile.route),
         life,
         outbox: Outbox::default(),
+        not_before: None,
         sent_any: false,
         world,
         profile,
@@ -53,11 +58,13 @@ struct Device {
     life: Life,
     link: Link,
     outbox: Outbox,
+    /// The hub asked for no message before this.
+    not_before: Option<Instant>,
     sent_any: bool,
 }
 
 impl Device {
-    async fn run(mut self) {
+    async fn run(&mut self) {
         self.book_start();
         loop {
             match self.life.next() {
@@ -196,7 +203,7 @@ impl Device {
             let took = observation.finished.since(self.due);
             books.milestone(self.profile.population, Milestone::TimeToAssigned, took);
             drop(books);
-            self.link.leave_dps();
+            self.link.leave_dps(self.world.agenda.clock());
             if !self.profile.connects {
                 self.life.finish();
             }
@@ -246,6 +253,7 @@ impl Device {
                         return self.disconnect(Some(failure), &[], Cause::Deadline);
                     }
                 }
+                () = until(&world, self.not_before) => {}
                 phase = world.stop.left(seen) => seen = phase,
             }
         }
@@ -277,6 +285,7 @@ impl Device {
             }
             Event::Refused { sequence, failure, started, finished } => {
                 let outcome = Outcome::Failed(failure.class);
+                self.not_before = failure.retry_after.map(|wait| finished + wait);
                 self.outbox.answered(world, profile, sequence, (started, finished), outcome, Some(&failure));
                 let took = finished.since(started);
                 world.recorder.borrow_mut().exchange(profile.population, Exchange::HttpPost, took, false);
@@ -300,6 +309,10 @@ impl Device {
         let (world, profile) = (&self.world, &self.profile);
         let Some(sending) = &profile.sending else { return Ok(()) };
         self.outbox.notice(world, profile);
+        if self.not_before.is_some_and(|not_before| world.agenda.now() < not_before) {
+            return Ok(());
+        }
+        self.not_before = None;
         while self.outbox.may_send(sending) && self.link.hub.as_ref().is_some_and(HubHttps::can_send) {
             let Some(owed) = self.outbox.take() else { break };
             if owed.sequence == 1 {
@@ -328,21 +341,23 @@ impl Device {
         }
         let next = self.outbox.next_due(&self.world, &self.profile);
         // With a message waiting, at once; else with the next message: an idle HTTPS device has no need of a connection.
+        let failure = failure.unwrap_or_else(|| Failure::new(Class::Closed, "the hub closed the connection"));
         match next.filter(|_| self.outbox.is_idle()) {
-            Some(due) => self.life.disconnected(now, due.max(now), failure.as_ref()),
+            Some(due) => self.life.lost(now, due.max(now), &failure),
             None if self.outbox.is_idle() && self.profile.sending.is_some() => self.life.finish(),
-            None => self.life.disconnected(now, now, failure.as_ref()),
+            None => self.life.lost(now, now, &failure),
         }
     }
 
     /// Closes the hub connection, until the next message is due or for good.
     fn leave_hub(&mut self, until: Option<Instant>) {
         if let Some(hub) = self.link.hub.take() {
-            tokio::task::spawn_local(hub.close());
+            let clock = self.world.agenda.clock().clone();
+            tokio::task::spawn_local(async move { clock.until(clock.now() + FAREWELL, hub.close()).await });
         }
         self.world.recorder.borrow_mut().device_disconnected(self.profile.population);
         match until {
-            Some(due) => self.life.disconnected(self.world.agenda.now(), due, None),
+            Some(due) => self.life.left(due),
             None => self.life.finish(),
         }
     }
@@ -370,8 +385,20 @@ impl Device {
             }
             life::End::Abandoned => (Cause::RunEnded, Reason::RunEnded),
         };
+        if end == life::End::Abandoned {
+            // What was due before the end and not noticed yet is owed as well.
+            self.outbox.notice(&self.world, &self.profile);
+        }
         self.outbox.abandon(&self.world, &self.profile, cause, reason);
         self.world.recorder.borrow_mut().device_finished(self.profile.population);
+    }
+}
+
+/// Waits until `at`; for ever if there is no such instant.
+async fn until(world: &World, at: Option<Instant>) {
+    match at {
+        Some(at) => world.agenda.until(at).await,
+        None => std::future::pending().await,
     }
 }
 

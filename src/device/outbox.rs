@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::world::{Phase, Profile, Sending, World};
+use super::world::{Profile, Sending, World};
 use crate::step::{Cause, Failure, Observation, Outcome, Reason, StepKind};
 use crate::time::Instant;
 
@@ -53,8 +53,8 @@ impl Outbox {
     pub fn next_due(&self, world: &World, profile: &Profile) -> Option<Instant> {
         let (grid, sending) = (self.grid.as_ref()?, profile.sending.as_ref()?);
         let planned = sending.messages.is_none_or(|messages| grid.next < messages)
-            && world.stop.plans(grid.next_due)
-            && world.stop.phase() == Phase::Running;
+            // Whatever the phase: what was due before the end is owed, noticed in time or not.
+            && world.stop.plans(grid.next_due);
         planned.then_some(grid.next_due)
     }
 

@@ -7,19 +7,19 @@ use crate::step::{Class, Failure};
 
 /// Wait before attempt `attempt` (1 for the first repetition) after `failure`.
 ///
-/// What the service asks for is obeyed to the letter. Without a hint the wait doubles from attempt to attempt and is drawn
+/// What the service asks for is obeyed, but for "at once": 50 ms are the least. Without a hint the wait doubles from attempt to attempt and is drawn
 /// evenly from its whole span, so that devices that failed together do not return together: 100 ms to 10 s, and after
 /// throttling 5 s to 60 s, as the SDKs for C, C# and Node do.
 ///
 /// Source: <https://learn.microsoft.com/azure/iot/concepts-manage-device-reconnections>
 pub fn delay(attempt: u32, failure: &Failure, stream: &mut Stream) -> Duration {
-    if let Some(hint) = failure.retry_after {
-        return hint;
-    }
     let (first, longest) = match failure.class {
         Class::Throttled => (Duration::from_secs(5), Duration::from_secs(60)),
         _ => (Duration::from_millis(100), Duration::from_secs(10)),
     };
+    if let Some(hint) = failure.retry_after {
+        return hint.max(Duration::from_millis(50));
+    }
     // At most 2^16 times the first wait, which is beyond the longest anyway.
     let span = first.saturating_mul(1 << attempt.clamp(1, 17).saturating_sub(1)).min(longest);
     // Never below half the first wait: a draw near zero would hammer a service that is in trouble.
@@ -37,10 +37,17 @@ mod tests {
     }
 
     #[test]
-    fn the_hint_of_the_service_is_obeyed_to_the_letter() {
+    fn the_hint_of_the_service_is_obeyed() {
         let mut failure = Failure::new(Class::Throttled, "");
         failure.retry_after = Some(Duration::from_secs(20));
         assert_eq!(delay(3, &failure, &mut draws()), Duration::from_secs(20));
+    }
+
+    #[test]
+    fn a_service_that_asks_for_no_wait_is_not_hammered() {
+        let mut failure = Failure::new(Class::Throttled, "");
+        failure.retry_after = Some(Duration::ZERO);
+        assert_eq!(delay(1, &failure, &mut draws()), Duration::from_millis(50));
     }
 
     #[test]

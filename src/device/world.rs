@@ -129,7 +129,7 @@ impl HubRule {
                 &format!("assigned to {:?}, which is no host name", hub.terminal()),
             )
         })?;
-        if endpoint.is_loopback() || self.allow.iter().any(|pattern| matches(pattern, &endpoint.host)) {
+        if endpoint.is_loopback() || self.allow.iter().any(|pattern| allows(pattern, &endpoint)) {
             return Ok(endpoint);
         }
         Err(Failure::new(
@@ -137,6 +137,15 @@ impl HubRule {
             &format!("assigned to {}, which was not contacted", hub.terminal()),
         ))
     }
+}
+
+/// Whether `pattern`, with or without a port, is for `endpoint`.
+fn allows(pattern: &str, endpoint: &Endpoint) -> bool {
+    let (host, port) = match pattern.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse().ok()),
+        None => (pattern, Some(endpoint.port)),
+    };
+    port == Some(endpoint.port) && matches(host.trim_end_matches('.'), endpoint.host.trim_end_matches('.'))
 }
 
 /// Whether `host` is of the form `pattern`; case does not count.
@@ -220,13 +229,13 @@ impl Stop {
     ///
     /// * `interrupted`: before its time, so that nothing that is due after `now` is planned any more
     pub fn advance(&self, phase: Phase, now: Instant, interrupted: bool) {
+        if interrupted {
+            self.interrupted.set(true);
+        }
         if phase <= self.phase.get() {
             return;
         }
         self.phase.set(phase);
-        if interrupted {
-            self.interrupted.set(true);
-        }
         if self.end.get().is_none_or(|end| now < end) {
             self.end.set(Some(now));
         }
@@ -281,10 +290,13 @@ mod tests {
 
     #[test]
     fn a_hub_outside_of_the_allowed_patterns_is_refused() {
-        let rule = HubRule { allow: vec!["contoso-*.azure-devices.net".into()], default_port: 443 };
+        let allow = vec!["contoso-*.azure-devices.net".into(), "gateway.contoso.net:8443".into()];
+        let rule = HubRule { allow, default_port: 443 };
         let admit = |hub: &str| rule.admit(&Untrusted::new(hub)).map(|endpoint| endpoint.to_string());
         assert_eq!(admit("Contoso-1.azure-devices.net"), Ok("contoso-1.azure-devices.net:443".into()));
         assert_eq!(admit("localhost:8443"), Ok("localhost:8443".into()));
+        assert_eq!(admit("gateway.contoso.net:8443"), Ok("gateway.contoso.net:8443".into()));
+        assert_eq!(admit("gateway.contoso.net:22").map_err(|f| f.class), Err(Class::HubNotAllowed));
         assert_eq!(admit("evil.example").map_err(|f| f.class), Err(Class::HubNotAllowed));
         assert_eq!(
             admit("contoso-1.azure-devices.net.evil.example").map_err(|f| f.class),

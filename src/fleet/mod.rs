@@ -90,6 +90,8 @@ pub struct Report {
     pub second: u64,
     /// What happened since the last report.
     pub interval: Interval,
+    /// Whether this is the thread's last: its devices have all ended.
+    pub last: bool,
 }
 
 /// Why a fleet could not do its work; a fault of this tool or this machine.
@@ -138,7 +140,7 @@ pub fn start(
                 .enable_all()
                 .build_local(Default::default())
                 .map_err(failed)?;
-            runtime.block_on(async {
+            let driven = runtime.block_on(async {
                 let share = Share {
                     thread,
                     clock: Clock::machine(),
@@ -150,7 +152,10 @@ pub fn start(
                     let _ = reports.send(report);
                 };
                 drive(&setup, share, report).await
-            })
+            });
+            // A look-up that hangs in the system's resolver is not waited for.
+            runtime.shutdown_background();
+            driven
         };
         let builder = std::thread::Builder::new().name(format!("fleet-{thread}"));
         threads.push(builder.spawn(body).map_err(|source| FleetError::Start { thread, source })?);

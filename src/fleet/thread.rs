@@ -56,7 +56,8 @@ pub async fn drive(
     let alive = Rc::new(Alive::default());
     for (index, population) in plan.populations.iter().enumerate() {
         let profile = Rc::new(profile(setup, index, population));
-        let launch = launch(Rc::clone(&world), profile, setup.clone(), index, thread, Rc::clone(&alive));
+        let (world, setup, watched) = (Rc::clone(&world), setup.clone(), Rc::clone(&alive));
+        let launch = move || launch(world, profile, setup, index, thread, watched);
         tokio::task::spawn_local(Alive::guard(&alive, launch));
     }
 
@@ -92,12 +93,12 @@ pub async fn drive(
             () = clock.sleep_until(tick) => {
                 seconds += 1;
                 let interval = world.recorder.borrow_mut().take_interval();
-                report(Report { thread, second: seconds, interval });
+                report(Report { thread, second: seconds, interval, last: false });
             }
         }
     }
     let interval = world.recorder.borrow_mut().take_interval();
-    report(Report { thread, second: seconds + 1, interval });
+    report(Report { thread, second: seconds + 1, interval, last: true });
     if alive.panicked.get() {
         return Err(FleetError::Panicked(thread));
     }
@@ -122,21 +123,22 @@ async fn launch(
     let mut n = thread as u64;
     while n < population.count {
         let due = setup.epoch + population.arrival.due(n);
+        // An interrupt moves the run's end to now, and with it what is planned; the planned end itself does not wait for
+        // those who are due before it.
+        while due > world.agenda.now() && world.stop.plans(due) {
+            let seen = world.stop.phase();
+            tokio::select! {
+                biased;
+                _ = world.stop.left(seen) => {}
+                () = world.agenda.until(due) => {}
+            }
+        }
         if !world.stop.plans(due) {
             return;
         }
-        if due > world.agenda.now() {
-            tokio::select! {
-                biased;
-                _ = world.stop.left(Phase::Running) => return,
-                () = world.agenda.until(due) => {}
-            }
-        } else if world.stop.phase() != Phase::Running {
-            return;
-        }
         let id = population.registration_id(&setup.plan, n);
-        let life = device::live(Rc::clone(&world), Rc::clone(&profile), n, id, due);
-        tokio::task::spawn_local(Alive::guard(&alive, life));
+        let (world, profile) = (Rc::clone(&world), Rc::clone(&profile));
+        tokio::task::spawn_local(Alive::guard(&alive, move || device::live(world, profile, n, id, due)));
         n += setup.threads as u64;
     }
 }
@@ -188,8 +190,13 @@ struct Alive {
 }
 
 impl Alive {
-    /// `task`, counted from now until it ends, be it by a panic.
-    fn guard<F: Future<Output = ()>>(alive: &Rc<Self>, task: F) -> impl Future<Output = ()> + use<F> {
+    /// The task that `make` gives, counted from now until it ends, be it by a panic. It is made inside, for an async block
+    /// keeps what it was given beside what it waits for.
+    fn guard<Make, F>(alive: &Rc<Self>, make: Make) -> impl Future<Output = ()> + use<Make, F>
+    where
+        Make: FnOnce() -> F,
+        F: Future<Output = ()>,
+    {
         struct Guard(Rc<Alive>);
         impl Drop for Guard {
             fn drop(&mut self) {
@@ -205,7 +212,7 @@ impl Alive {
         alive.count.set(alive.count.get() + 1);
         let guard = Guard(Rc::clone(alive));
         async move {
-            task.await;
+            make().await;
             drop(guard);
         }
     }

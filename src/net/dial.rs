@@ -97,13 +97,19 @@ pub struct Sockets {
     tls: TlsConnector,
     /// Names that are not looked up: the emulator's hubs.
     connect_map: Arc<HashMap<String, SocketAddr>>,
-    /// Answers of the resolver. A thread asks once per name and [`DNS_CACHE`]: thousands of devices in one process would
-    /// otherwise measure the resolver of this machine.
-    resolved: RefCell<HashMap<Endpoint, (Instant, SocketAddr)>>,
+    /// Answers of the resolver. A thread asks once per name and [`DNS_CACHE`], and others wait for that answer: thousands
+    /// of devices in one process would otherwise measure the resolver of this machine.
+    resolved: RefCell<HashMap<Endpoint, Rc<LookUp>>>,
 }
+
+/// The last answer of the resolver for one name, locked while it is being asked.
+type LookUp = tokio::sync::Mutex<Option<(Instant, Result<SocketAddr, Failure>)>>;
 
 /// How long a looked-up address is used.
 const DNS_CACHE: Duration = Duration::from_secs(60);
+
+/// How long a failed look-up is believed.
+const DNS_FAILURE_CACHE: Duration = Duration::from_secs(1);
 
 /// A connection that is ready to use.
 pub struct Dialled {
@@ -169,21 +175,31 @@ impl Sockets {
         if is_localhost(&endpoint.host) {
             return Ok(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), endpoint.port));
         }
+        let look_up = Rc::clone(self.resolved.borrow_mut().entry(endpoint.clone()).or_default());
+        let mut answer = look_up.lock().await;
         let start = clock.now();
-        if let Some((at, address)) = self.resolved.borrow().get(endpoint)
-            && start.since(*at) < DNS_CACHE
-        {
-            return Ok(*address);
+        if let Some((at, known)) = &*answer {
+            let life = if known.is_ok() { DNS_CACHE } else { DNS_FAILURE_CACHE };
+            if start.since(*at) < life {
+                return known.clone();
+            }
         }
-        let failed = |reason: &str| Failure::new(Class::DnsFailed, &format!("{}: {reason}", endpoint.host));
-        let addresses = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port))
-            .await
-            .map_err(|error| failed(&error.to_string()))?;
-        let address = addresses.into_iter().next().ok_or_else(|| failed("no address"))?;
-        phases.push((Phase::Dns, clock.now().since(start)));
-        self.resolved.borrow_mut().insert(endpoint.clone(), (start, address));
-        Ok(address)
+        let fresh = ask(endpoint).await;
+        let answered = clock.now();
+        phases.push((Phase::Dns, answered.since(start)));
+        *answer = Some((answered, fresh.clone()));
+        fresh
     }
+}
+
+async fn ask(endpoint: &Endpoint) -> Result<SocketAddr, Failure> {
+    let failed = |reason: &str| Failure::new(Class::DnsFailed, &format!("{}: {reason}", endpoint.host));
+    let mut addresses =
+        tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port)).await.map_err(|error| {
+            // A shortage of this machine is not the resolver's fault.
+            if error.raw_os_error().is_some() { classify(&error) } else { failed(&error.to_string()) }
+        })?;
+    addresses.next().ok_or_else(|| failed("no address"))
 }
 
 #[cfg(test)]

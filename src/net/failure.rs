@@ -30,6 +30,8 @@ fn class(error: &io::Error) -> Class {
             Class::Unreachable
         }
         io::ErrorKind::OutOfMemory => Class::MemoryExhausted,
+        // What hyper says of a body whose framing makes no sense.
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => Class::BadAnswer,
         _ => Class::OtherIo,
     }
 }

@@ -31,6 +31,8 @@ pub struct HttpConnection {
     /// `None` once it has ended.
     connection: Option<Driven>,
     pending: Option<Pending>,
+    /// Why the connection ended, unless in order.
+    broken: Option<Failure>,
 }
 
 /// Hyper's half of the work: writes requests, reads answers, while it is polled.
@@ -75,7 +77,7 @@ impl HttpConnection {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| translate(&error))?;
-        Ok(Self { sender, connection: Some(Box::pin(connection)), pending: None })
+        Ok(Self { sender, connection: Some(Box::pin(connection)), pending: None, broken: None })
     }
 
     /// Whether another request may be started.
@@ -86,12 +88,7 @@ impl HttpConnection {
     /// As [`Self::is_open`], after a look at what has come from the peer meanwhile: for a connection that nobody drove
     /// while it was idle.
     pub fn is_still_open(&mut self) -> bool {
-        let mut context = Context::from_waker(std::task::Waker::noop());
-        if let Some(connection) = &mut self.connection
-            && connection.as_mut().poll(&mut context).is_ready()
-        {
-            self.connection = None;
-        }
+        let _ = self.drive(&mut Context::from_waker(std::task::Waker::noop()));
         self.is_open()
     }
 
@@ -142,27 +139,33 @@ impl HttpConnection {
     /// See [`Self::answer`].
     pub fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Answer, Trouble>>> {
         // The connection first: it writes the request and reads the answer.
-        if let Some(connection) = &mut self.connection
-            && connection.as_mut().poll(context).is_ready()
-        {
-            // Its error reaches the pending request too, and is of no interest without one.
-            self.connection = None;
-        }
+        let _ = self.drive(context);
         if let Some(pending) = &mut self.pending {
             if let Poll::Ready(answer) = pending.as_mut().poll(context) {
                 self.pending = None;
                 return Poll::Ready(Some(answer));
             }
             // Reading the body makes room that the connection has to be told of.
-            if let Some(connection) = &mut self.connection
-                && connection.as_mut().poll(context).is_ready()
-            {
-                self.connection = None;
+            if self.drive(context).is_ready() {
                 context.waker().wake_by_ref();
             }
             return Poll::Pending;
         }
         if self.connection.is_none() { Poll::Ready(None) } else { Poll::Pending }
+    }
+
+    /// Reads and writes what there is to; ready when the connection has just ended.
+    fn drive(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(connection) = &mut self.connection else { return Poll::Pending };
+        let Poll::Ready(ended) = connection.as_mut().poll(context) else { return Poll::Pending };
+        self.connection = None;
+        self.broken = ended.err().map(|error| translate(&error));
+        Poll::Ready(())
+    }
+
+    /// Why the connection ended, if it did and not in order.
+    pub fn take_broken(&mut self) -> Option<Failure> {
+        self.broken.take()
     }
 
     /// Sends one request and waits for its answer.

@@ -270,7 +270,7 @@ fn failure(page: &mut Page, group: &FailureGroup) {
         counts.push(format!("{} failed", show_count(group.count)));
     }
     if group.retried > 0 {
-        counts.push(format!("{} tried again", show_count(group.retried)));
+        counts.push(format!("{} attempts", show_count(group.retried)));
     }
     let steps: Vec<_> = group.steps.iter().map(|step| safe(step)).collect();
     let (first, last) = (nanos(group.first_ns), nanos(group.last_ns));

@@ -1,5 +1,6 @@
 //! Watching over a fleet while it runs: intervals, progress, signals.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -119,51 +120,40 @@ async fn watch(
 /// Puts the threads' intervals together.
 struct Book {
     series: Series,
-    threads: usize,
-    populations: usize,
     total: Interval,
     peak_connected: u64,
     peak_descriptors: u64,
-    /// Seconds that not all threads have reported yet: number, reports, sum.
-    open: Vec<(u64, usize, Interval)>,
+    /// The last second that each thread has reported; the largest there is once the thread has ended.
+    reported: Vec<u64>,
+    /// Seconds that not all threads have reported yet.
+    open: BTreeMap<u64, Interval>,
 }
 
 impl Book {
     fn new(setup: &Setup) -> Self {
-        let populations = setup.plan.populations.len();
         Self {
             series: Series::default(),
-            threads: setup.threads,
-            populations,
-            total: Interval::new(populations),
+            total: Interval::new(setup.plan.populations.len()),
             peak_connected: 0,
             peak_descriptors: 0,
-            open: Vec::new(),
+            reported: vec![0; setup.threads],
+            open: BTreeMap::new(),
         }
     }
 
     fn take(&mut self, report: fleet::Report, progress: &mut dyn Progress) {
         // Seconds count from 0 in a series: the interval that ends at second 1 is the first.
         self.series.add(report.second.saturating_sub(1), &report.interval);
-        self.total.merge(&report.interval);
-        let at = match self.open.iter().position(|(second, ..)| *second == report.second) {
-            Some(at) => at,
-            None => {
-                self.open.push((report.second, 0, Interval::new(self.populations)));
-                self.open.len() - 1
-            }
-        };
-        let (second, reports, sum) = &mut self.open[at];
-        *reports += 1;
-        sum.merge(&report.interval);
-        if *reports == self.threads {
+        self.open.entry(report.second).or_default().merge(&report.interval);
+        self.reported[report.thread] = if report.last { u64::MAX } else { report.second };
+        let complete = self.reported.iter().copied().min().unwrap_or(u64::MAX);
+        while let Some(entry) = self.open.first_entry().filter(|entry| *entry.key() <= complete) {
+            let (second, interval) = entry.remove_entry();
+            self.total.merge(&interval);
             let connected = self.total.total().connected_change;
             self.peak_connected = self.peak_connected.max(u64::try_from(connected).unwrap_or(0));
             self.peak_descriptors = self.peak_descriptors.max(machine::open_descriptors());
-            progress.second(*second, &self.total, sum);
-            let done = *second;
-            // A thread that ended early leaves seconds open; they are of no interest any more.
-            self.open.retain(|(second, ..)| *second > done);
+            progress.second(second, &self.total, &interval);
         }
     }
 }

@@ -20,6 +20,9 @@ use crate::plan::{Plan, Target};
 use crate::record::{Record, Series};
 use crate::time::{self, Stalled};
 
+/// Longer than any scenario that is worth simulating: a run that is not over by then never will be.
+const LIMIT: Duration = Duration::from_secs(7 * 86_400);
+
 /// What a simulated run is given besides its plan.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -125,13 +128,14 @@ pub fn simulate(
                     let report = |report: crate::fleet::Report| {
                         seconds.borrow_mut().insert((report.second, report.thread), report.interval);
                     };
-                    drive(&setup, share, report).await
+                    let clock = share.clock.clone();
+                    clock.until(epoch + LIMIT, drive(&setup, share, report)).await
                 })
             })
             .collect();
         let mut record: Option<Record> = None;
         for share in shares {
-            let part = share.await.map_err(|_| FleetError::Panicked(0))??;
+            let part = share.await.map_err(|_| FleetError::Panicked(0))?.ok_or(Stalled)??;
             match &mut record {
                 None => record = Some(part),
                 Some(record) => record.merge(&part).expect("shares of one run keep equal books"),

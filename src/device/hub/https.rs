@@ -81,7 +81,7 @@ impl HubHttps {
     pub async fn event(&mut self, clock: &Clock) -> Event {
         let answer = self.connection.answer().await;
         let Some(sequence) = self.sequence.take() else {
-            return Event::Lost { failure: None, unsent: Vec::new() };
+            return Event::Lost { failure: self.connection.take_broken(), unsent: Vec::new() };
         };
         match answer {
             Some(Ok(answer)) if answer.status.is_success() => {
