@@ -293,6 +293,19 @@ impl Class {
         }
     }
 
+    /// The class of a refusal with that HTTP status, at DPS and hub alike; over MQTT DPS uses the same numbers.
+    pub const fn of_refusal(status: u16) -> Self {
+        match status {
+            401 => Self::Unauthorized,
+            403 => Self::Disabled,
+            404 => Self::NotFound,
+            429 => Self::Throttled,
+            400..=499 => Self::Rejected,
+            500..=599 => Self::ServerError,
+            _ => Self::BadAnswer,
+        }
+    }
+
     /// Whether trying again without a change could help.
     pub const fn is_transient(self) -> bool {
         !matches!(self.owner(), Owner::Configuration)

@@ -89,15 +89,7 @@ fn assigned(state: RegistrationState) -> Result<Assigned, Failure> {
 
 /// The failure that an error status and its body stand for.
 fn refusal(status: u16, body: &[u8]) -> Failure {
-    let class = match status {
-        401 => Class::Unauthorized,
-        403 => Class::Disabled,
-        404 => Class::NotFound,
-        429 => Class::Throttled,
-        400..=499 => Class::Rejected,
-        500..=599 => Class::ServerError,
-        _ => Class::BadAnswer,
-    };
+    let class = Class::of_refusal(status);
     let said = match serde_json::from_slice::<ErrorBody>(body) {
         Ok(error) => format!("{status}, errorCode {}: {}", error.error_code, error.message),
         Err(_) if body.is_empty() => status.to_string(),

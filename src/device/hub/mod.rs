@@ -54,15 +54,7 @@ pub enum Event {
 
 /// The failure that a hub's error status and body stand for.
 fn refusal(status: u16, body: &[u8]) -> Failure {
-    let class = match status {
-        401 => Class::Unauthorized,
-        403 => Class::Disabled,
-        404 => Class::NotFound,
-        429 => Class::Throttled,
-        400..=499 => Class::Rejected,
-        500..=599 => Class::ServerError,
-        _ => Class::BadAnswer,
-    };
+    let class = Class::of_refusal(status);
     let text = Untrusted::from_bytes(&body[..body.len().min(160)]);
     let said = if body.is_empty() { status.to_string() } else { format!("{status}: {}", text.raw()) };
     Failure::new(class, &said)
