@@ -38,17 +38,24 @@ pub struct Key {
     pub about: &'static str,
     /// Whether it must be there.
     pub required: bool,
+    /// What holds where it is left out, as one would write it; `None` if that is nothing, or depends on other keys.
+    pub default: Option<&'static str>,
 }
 
 impl Key {
     /// A key that may be left out.
     pub const fn new(name: &'static str, shape: Shape, example: &'static str, about: &'static str) -> Self {
-        Self { name, shape, example, about, required: false }
+        Self { name, shape, example, about, required: false, default: None }
     }
 
     /// The same, but it must be there.
     pub const fn required(self) -> Self {
         Self { required: true, ..self }
+    }
+
+    /// The same, and this holds where it is left out.
+    pub const fn default(self, default: &'static str) -> Self {
+        Self { default: Some(default), ..self }
     }
 }
 
