@@ -18,6 +18,7 @@
 //! | [`text`] | what a stranger wrote, what is secret | display either without being asked how |
 //! | [`azure`] | what devices and services must agree on, with sources | any I/O, any state |
 //! | [`document`] | strict TOML with positions, every complaint at once | know what a scenario is |
+//! | [`list`] | lists of devices in CSV files, row by row | hold rows |
 //! | [`step`] | vocabulary of measuring: steps, outcomes, failures | |
 //! | [`record`] | histograms, counts, series in constant memory | any I/O, grow with the length of a run |
 //! | [`payload`] | compiled telemetry templates | depend on what was sent before |
@@ -40,6 +41,7 @@ pub mod rng;
 pub mod text;
 pub mod azure;
 pub mod document;
+pub mod list;
 pub mod step;
 pub mod record;
 pub mod payload;
