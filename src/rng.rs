@@ -31,6 +31,8 @@ pub enum Purpose {
     Key = 8,
     /// Time that the emulator takes over one request.
     Service = 9,
+    /// When something changes in a device's world, so that it sends.
+    TelemetryChange = 10,
 }
 
 /// A stream of random numbers. Not for secrets that must not be guessed.

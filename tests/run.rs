@@ -447,3 +447,43 @@ fn the_scenarios_that_come_with_the_program_are_right() {
     let ran = place.run(&[&[first.to_str().expect("a plain path"), "--no-progress"], &small[..]].concat());
     assert_eq!(acknowledged(ran.passes().result(), "send"), 50);
 }
+
+#[test]
+fn devices_of_a_list_register_with_keys_of_their_own() {
+    let place = Place::new();
+    let rows: String = (0..40)
+        .map(|n| {
+            format!(
+                "gateway-{n:02},{},{}\n",
+                common::GROUP_KEY,
+                if n % 2 == 0 { format!("roof({n})") } else { String::new() }
+            )
+        })
+        .collect();
+    place.write("gateways.csv", &format!("registration_id,key,device_id\n{rows}"));
+    place.write(
+        "serials.csv",
+        &(0..20).fold("registration_id,site\n".to_owned(), |text, n| text + &format!("serial.{n}x,north\n")),
+    );
+    let scenario = place.write(
+        "listed.toml",
+        "version = 1\ndrain = \"2s\"\n[enrollment.gateways]\nindividual = \"gateways.csv\"\n[enrollment.plant]\n\
+         group_key = \"generated\"\nsecondary_key = \"generated\"\n\
+         [fleet.gateways]\nenrollment = \"gateways\"\nstart.poisson = \"200/s\"\n[fleet.gateways.telemetry]\nevery = \"50ms\"\nmessages = 2\n\
+         [fleet.serials]\nenrollment = \"plant\"\nids = \"serials.csv\"\nsign_with = \"secondary\"\nstart.burst = {}\n\
+         [fleet.serials.telemetry]\non_change = { every = \"50ms\", messages = 2 }\nmessages = 3\n\
+         [emulator.dps]\nretry_after = \"1s\"\nassign = \"10ms\"\n[thresholds]\n\"failed.share\" = \"= 0 %\"\n",
+    );
+    let refused = place.run(&[&scenario]);
+    assert!(refused.stderr.contains("chmod 600 gateways.csv"), "{refused:?}");
+    refused.ends_with(2);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(place.path().join("gateways.csv"), private).expect("a mode");
+    }
+    let ran = place.run(&[&scenario]);
+    ran.passes();
+    assert!(ran.stdout.contains("60 assigned") && ran.stdout.contains("140 of 140"), "{ran:?}");
+}

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use muster::device::world::Key;
 use muster::emulator::config::Enrollment;
+use muster::fleet::DeviceKeys;
 use muster::plan::Plan;
 use muster::run::keys;
 use muster::run::simulated::{Options, Simulated, simulate};
@@ -11,7 +11,7 @@ use muster::scenario;
 use muster::step::{Class, Milestone, StepKind, View};
 
 /// The plan of a scenario text, with its keys.
-fn prepared(text: &str) -> (Plan, Vec<Key>, Vec<Enrollment>) {
+fn prepared(text: &str) -> (Plan, Vec<DeviceKeys>, Vec<Enrollment>) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("test.toml");
     std::fs::write(&path, text).expect("a file");
@@ -22,7 +22,8 @@ fn prepared(text: &str) -> (Plan, Vec<Key>, Vec<Enrollment>) {
     };
     let sources = keys::Sources { environment: &|_| None, stdin: &mut std::io::empty() };
     let ring = keys::collect(&loaded.plan.enrollments, loaded.plan.seed, sources).expect("keys");
-    (loaded.plan, ring.devices, ring.enrollments)
+    let keys = ring.device_keys(&loaded.plan);
+    (loaded.plan, keys, ring.enrollments)
 }
 
 fn play(text: &str, options: &Options) -> Simulated {
@@ -177,8 +178,8 @@ fn dues_of_the_plan() -> Vec<Duration> {
     let (plan, ..) = prepared(STEADY);
     let population = &plan.populations[0];
     let telemetry = population.telemetry.as_ref().expect("telemetry");
-    let grids = (0..population.count).map(|n| telemetry.grid(plan.seed, &population.name, n));
-    grids.flat_map(|grid| (0..30).map(move |k| grid.due("sensors", k))).collect()
+    let instants = (0..population.count).map(|n| telemetry.rhythm.instants(plan.seed, &population.name, n));
+    instants.flat_map(|instants| instants.take(30)).collect()
 }
 
 #[test]
@@ -186,8 +187,8 @@ fn a_wrong_key_is_the_configurations_fault_and_tried_once_per_device() {
     let (plan, _, enrollments) = prepared(ONBOARDING);
     let other =
         muster::azure::keys::GroupKey::from_base64("bm90LXRoZS1rZXktb2YtdGhlLWdyb3Vw").expect("a key");
-    let run =
-        simulate(&plan, vec![Key::Group(other)], enrollments, &Options::default()).expect("the run ends");
+    let run = simulate(&plan, vec![DeviceKeys::Group(other)], enrollments, &Options::default())
+        .expect("the run ends");
     let register = &run.record.total().steps[StepKind::Register.index()].all;
     assert_eq!(register.failed_with(Class::Unauthorized), 340);
     assert_eq!(register.unaccounted(), 0);

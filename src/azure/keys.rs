@@ -133,6 +133,11 @@ impl DeviceKey {
         decode(text).map(Self)
     }
 
+    /// The key itself.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The key ready to sign.
     pub fn signing(&self) -> SigningKey {
         SigningKey::from_bytes(&self.0)

@@ -250,7 +250,10 @@ impl Folder {
         planned: &crate::plan::Enrollment,
     ) -> Result<(), Failure> {
         let (Attestation::Group { primary, .. } | Attestation::Individual { primary, .. }) =
-            &enrollment.attestation;
+            &enrollment.attestation
+        else {
+            return Ok(());
+        };
         if planned.keys.is_generated() {
             self.write(&format!("{}.key", file_name(&enrollment.name)), primary.expose())?;
         }
@@ -307,6 +310,7 @@ fn announce(running: &Running, dps: &str, config: &Config, folder: &Folder) -> s
         let kind = match enrollment.attestation {
             Attestation::Group { .. } => "group",
             Attestation::Individual { .. } => "individual",
+            Attestation::List(_) => "list",
         };
         writeln!(out, "{:<10}{kind} {}", "enrolled", enrollment.name)?;
     }

@@ -50,10 +50,10 @@ fn expected(plan: &Plan) -> Duration {
             .map(|population| {
                 let telemetry = population.telemetry.as_ref().map_or(Duration::ZERO, |telemetry| {
                     let messages = telemetry.messages.unwrap_or_default();
-                    telemetry.interval.saturating_mul(u32::try_from(messages).unwrap_or(u32::MAX))
+                    telemetry.rhythm.span(messages.saturating_add(1))
                 });
                 let registering = population.provision.map_or(Duration::ZERO, |_| Duration::from_secs(4));
-                population.arrival.due(population.count.saturating_sub(1)) + registering + telemetry
+                population.starts(plan).last().saturating_add(registering).saturating_add(telemetry)
             })
             .max()
             .unwrap_or_default()

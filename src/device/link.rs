@@ -8,7 +8,7 @@ use super::dps::{Answer, Assigned};
 use super::hub::Message;
 use super::hub::https::HubHttps;
 use super::life::{Call, Happened};
-use super::world::{Key, Profile, Route, World};
+use super::world::{Identity, Profile, Route, World};
 use crate::azure::sas;
 use crate::net::dial::{Dialled, Endpoint};
 use crate::payload;
@@ -25,7 +25,7 @@ const TOKEN_MARGIN: Duration = Duration::from_secs(300);
 
 /// The connections of one device.
 pub(super) struct Link {
-    registration_id: String,
+    identity: Identity,
     dps: Option<DpsHttps>,
     operation: Option<String>,
     /// What DPS assigned, or the hub target's own.
@@ -40,21 +40,18 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(registration_id: String, key: &Key, route: &Route) -> Self {
+    pub(super) fn new(identity: Identity, route: &Route) -> Self {
         let (assigned, hub_endpoint) = match route {
             Route::Dps { .. } => (None, None),
             Route::Hub { endpoint, host } => {
-                let device_id = match key {
-                    Key::Individual { device_id: Some(id), .. } => id.clone(),
-                    _ => registration_id.clone(),
-                };
+                let device_id = identity.device_id.as_deref().unwrap_or(&identity.registration_id).to_owned();
                 let hub = crate::text::Untrusted::new(host);
                 let assigned = Assigned { hub, device_id, substatus: None, payload: None };
                 (Some(Rc::new(assigned)), Some(endpoint.clone()))
             }
         };
         Self {
-            registration_id,
+            identity,
             dps: None,
             operation: None,
             assigned,
@@ -96,8 +93,8 @@ impl Link {
         };
         if !self.dps.as_mut().is_some_and(DpsHttps::is_open) {
             let dialled = self.dial(world, profile, endpoint, Party::Dps).await?;
-            let resource = sas::dps_resource(id_scope, &self.registration_id);
-            let (token, _) = self.token(world, profile, &resource, Some(sas::REGISTRATION_POLICY));
+            let resource = sas::dps_resource(id_scope, &self.identity.registration_id);
+            let (token, _) = self.token(world, &resource, Some(sas::REGISTRATION_POLICY));
             self.dps = Some(DpsHttps::new(dialled.stream, host, &token).await?);
         }
         let clock = world.agenda.clock();
@@ -107,10 +104,11 @@ impl Link {
         }
         let dps = self.dps.as_mut().expect("was opened above");
         let (exchange, Exchanged { result, span }) = match (call, &self.operation) {
-            (Call::Poll, Some(operation)) => {
-                (Exchange::DpsPoll, dps.poll(clock, id_scope, &self.registration_id, operation).await)
-            }
-            _ => (Exchange::DpsPut, dps.register(clock, id_scope, &self.registration_id).await),
+            (Call::Poll, Some(operation)) => (
+                Exchange::DpsPoll,
+                dps.poll(clock, id_scope, &self.identity.registration_id, operation).await,
+            ),
+            _ => (Exchange::DpsPut, dps.register(clock, id_scope, &self.identity.registration_id).await),
         };
         if let Some((started, finished)) = span {
             self.answered = Some(finished);
@@ -141,7 +139,7 @@ impl Link {
             return Err(Failure::new(Class::OtherIo, "no hub is known"));
         };
         let dialled = self.dial(world, profile, &endpoint, Party::Hub).await?;
-        let token = self.hub_token(world, profile, &assigned);
+        let token = self.hub_token(world, &assigned);
         self.hub =
             Some(HubHttps::new(dialled.stream, assigned.hub.raw(), &assigned.device_id, &token).await?);
         Ok(())
@@ -178,7 +176,7 @@ impl Link {
         };
         let now = world.agenda.clock().wall();
         if self.hub_token_expiry < now + TOKEN_MARGIN {
-            let token = self.hub_token(world, profile, &assigned);
+            let token = self.hub_token(world, &assigned);
             if let Some(hub) = &mut self.hub {
                 hub.renew(&token)?;
             }
@@ -220,22 +218,16 @@ impl Link {
         self.hub = None;
     }
 
-    fn hub_token(&mut self, world: &World, profile: &Profile, assigned: &Assigned) -> Secret {
+    fn hub_token(&mut self, world: &World, assigned: &Assigned) -> Secret {
         let resource = sas::hub_resource(assigned.hub.raw(), &assigned.device_id);
-        let (token, expiry) = self.token(world, profile, &resource, None);
+        let (token, expiry) = self.token(world, &resource, None);
         self.hub_token_expiry = expiry;
         token
     }
 
-    fn token(
-        &self,
-        world: &World,
-        profile: &Profile,
-        resource: &str,
-        policy: Option<&str>,
-    ) -> (Secret, UnixTime) {
+    fn token(&self, world: &World, resource: &str, policy: Option<&str>) -> (Secret, UnixTime) {
         let expiry = world.agenda.clock().wall() + TOKEN_LIFETIME;
-        let key = profile.key.of(&self.registration_id).signing();
+        let key = self.identity.device_key().signing();
         (sas::token(&key, resource, sas::ResourceSpelling::default(), expiry, policy), expiry)
     }
 }

@@ -23,14 +23,14 @@ use hub::https::HubHttps;
 use life::{Call, Ended, Happened, Life, Next};
 use link::Link;
 use outbox::{Outbox, Tick};
-use world::{Narration, Phase, Profile, Route, World};
+use world::{Identity, Narration, Phase, Profile, Route, World};
 
 /// How long an orderly end of a connection may take; a peer that does not read is left.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Lives the life of device `n` of a population, which is due to start at `due`. Ends when the device has finished, gave up, or
 /// the run is over; everything it owed is in the books by then.
-pub async fn live(world: Rc<World>, profile: Rc<Profile>, n: u64, registration_id: String, due: Instant) {
+pub async fn live(world: Rc<World>, profile: Rc<Profile>, n: u64, identity: Identity, due: Instant) {
     let draws = rng::stream(world.seed, &profile.name, n, Purpose::Retry);
     let life = match profile.route {
         Route::Dps { .. } => Life::with_registration(due, profile.limits, draws),
@@ -39,7 +39,7 @@ pub async fn live(world: Rc<World>, profile: Rc<Profile>, n: u64, registration_i
     let mut device = Device {
         n,
         due,
-        link: Link::new(registration_id, &profile.key, &profile.route),
+        link: Link::new(identity, &profile.route),
         life,
         outbox: Outbox::default(),
         not_before: None,
@@ -432,7 +432,6 @@ mod tests {
             let profile = Rc::new(Profile {
                 population: 0,
                 name: "sensors".into(),
-                key: Key::Group(GroupKey::from_base64("c2l4dGVlbi1ieXRlcy1vay4=").expect("a key")),
                 route: Route::Dps {
                     endpoint,
                     host: "dps".into(),
@@ -446,7 +445,13 @@ mod tests {
                 connects: true,
                 hold: false,
             });
-            std::mem::size_of_val(&live(world, profile, 0, "device-0".into(), clock.now()))
+            let key = GroupKey::from_base64("c2l4dGVlbi1ieXRlcy1vay4=").expect("a key");
+            let identity = Identity {
+                registration_id: "device-0".into(),
+                device_id: None,
+                key: Key::Derived(Rc::new(key)),
+            };
+            std::mem::size_of_val(&live(world, profile, 0, identity, clock.now()))
         });
         // Thousands of these are alive at once; the calls to DPS and the opening of connections are boxed for this.
         assert!(size.is_ok_and(|size| size <= 3_072), "{size:?} bytes");

@@ -2,24 +2,27 @@
 
 use std::collections::VecDeque;
 
-use super::world::{Profile, Sending, World};
+use super::world::{Instants, Profile, Sending, World};
 use crate::step::{Cause, Failure, Observation, Outcome, Reason, StepKind};
 use crate::time::Instant;
 
-/// What a device owes its hub. Empty until the device was first connected, from when on its telemetry grid counts.
+/// What a device owes its hub. Empty until the device was first connected, from when on its telemetry counts.
 #[derive(Default)]
 pub struct Outbox {
-    grid: Option<GridPosition>,
+    position: Option<Position>,
     waiting: VecDeque<Owed>,
     /// In the order they were sent, which is the order of their deadlines.
     under_way: VecDeque<Owed>,
 }
 
-struct GridPosition {
-    device: u64,
+/// How far a device has come in what it owes.
+struct Position {
+    instants: Instants,
     origin: Instant,
-    next: u64,
-    next_due: Instant,
+    /// Messages that became due.
+    passed: u64,
+    /// `None` if no more will.
+    next_due: Option<Instant>,
 }
 
 /// A message that is due.
@@ -41,26 +44,26 @@ pub enum Tick {
 }
 
 impl Outbox {
-    /// Starts the grid of device `device`; only the first time counts.
+    /// Starts the schedule of device `device`; only the first time counts.
     pub fn start(&mut self, profile: &Profile, device: u64, connected: Instant) {
-        if let (None, Some(sending)) = (&self.grid, &profile.sending) {
-            let next_due = connected + (sending.due)(device, 0);
-            self.grid = Some(GridPosition { device, origin: connected, next: 0, next_due });
+        if let (None, Some(sending)) = (&self.position, &profile.sending) {
+            let mut instants = (sending.instants)(device);
+            let next_due = instants.next().map(|due| connected + due);
+            self.position = Some(Position { instants, origin: connected, passed: 0, next_due });
         }
     }
 
     /// When the next message becomes due, if the plan has one.
     pub fn next_due(&self, world: &World, profile: &Profile) -> Option<Instant> {
-        let (grid, sending) = (self.grid.as_ref()?, profile.sending.as_ref()?);
-        let planned = sending.messages.is_none_or(|messages| grid.next < messages)
-            // Whatever the phase: what was due before the end is owed, noticed in time or not.
-            && world.stop.plans(grid.next_due);
-        planned.then_some(grid.next_due)
+        let (position, sending) = (self.position.as_ref()?, profile.sending.as_ref()?);
+        let owed = sending.messages.is_none_or(|messages| position.passed < messages);
+        // Whatever the phase: what was due before the end is owed, noticed in time or not.
+        position.next_due.filter(|due| owed && world.stop.plans(*due))
     }
 
     /// Whether the device was ever connected.
     pub fn has_started(&self) -> bool {
-        self.grid.is_some()
+        self.position.is_some()
     }
 
     /// Whether nothing is owed now.
@@ -137,7 +140,7 @@ impl Outbox {
         for owed in std::mem::take(&mut self.waiting) {
             owed.book(world, profile, now, now, Outcome::NotSent(reason), None);
         }
-        self.grid = None;
+        self.position = None;
     }
 
     /// Books every message that is due by now: it waits, or the queue is full.
@@ -145,10 +148,10 @@ impl Outbox {
         let Some(sending) = &profile.sending else { return };
         let now = world.agenda.now();
         while let Some(due) = self.next_due(world, profile).filter(|due| *due <= now) {
-            let grid = self.grid.as_mut().expect("a message that is due is on a grid");
-            grid.next += 1;
-            grid.next_due = grid.origin + (sending.due)(grid.device, grid.next);
-            let owed = Owed { sequence: grid.next, due, ready: now };
+            let position = self.position.as_mut().expect("a message that is due has a place in the schedule");
+            position.passed += 1;
+            position.next_due = position.instants.next().map(|due| position.origin + due);
+            let owed = Owed { sequence: position.passed, due, ready: now };
             world.recorder.borrow_mut().due(profile.population, StepKind::Send);
             // A message that can go at once does not take a place in the queue.
             let free = sending.in_flight.saturating_sub(self.under_way.len());

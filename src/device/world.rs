@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -43,8 +44,6 @@ pub struct Profile {
     pub population: usize,
     /// Name of the population, for the random streams.
     pub name: String,
-    /// Whose keys.
-    pub key: Key,
     /// Where devices go.
     pub route: Route,
     /// Deadlines of register and connect.
@@ -62,26 +61,32 @@ pub struct Profile {
     pub hold: bool,
 }
 
-/// Whose keys.
+/// Who a device is.
 #[derive(Debug, Clone)]
-pub enum Key {
-    /// Derived from a group's key on use; not kept.
-    Group(GroupKey),
-    /// The device's own.
-    Individual {
-        /// Its key.
-        key: DeviceKey,
-        /// Its id at a hub that it reaches without DPS, if that differs from the registration id.
-        device_id: Option<String>,
-    },
+pub struct Identity {
+    /// Its registration id.
+    pub registration_id: String,
+    /// Its id at a hub that it reaches without DPS, if that differs from the registration id.
+    pub device_id: Option<Box<str>>,
+    /// What it signs with.
+    pub key: Key,
 }
 
-impl Key {
-    /// The key of the device with that registration id.
-    pub fn of(&self, registration_id: &str) -> DeviceKey {
-        match self {
-            Self::Group(group) => group.derive(registration_id),
-            Self::Individual { key, .. } => key.clone(),
+/// What a device signs with.
+#[derive(Debug, Clone)]
+pub enum Key {
+    /// Derived from its group's key on use; not kept.
+    Derived(Rc<GroupKey>),
+    /// The device's own.
+    Own(DeviceKey),
+}
+
+impl Identity {
+    /// The device's key.
+    pub fn device_key(&self) -> DeviceKey {
+        match &self.key {
+            Key::Derived(group) => group.derive(&self.registration_id),
+            Key::Own(key) => key.clone(),
         }
     }
 }
@@ -164,6 +169,9 @@ pub fn matches(pattern: &str, host: &str) -> bool {
     rest.ends_with(last)
 }
 
+/// Due instants, never decreasing.
+pub type Instants = Box<dyn Iterator<Item = Duration>>;
+
 /// What devices send.
 pub struct Sending {
     /// Messages per device; `None`: until the run ends.
@@ -174,8 +182,8 @@ pub struct Sending {
     pub queue: usize,
     /// What they hold.
     pub payload: Payload,
-    /// When message k (from 0) of device n is due, counted from when the device was first connected.
-    pub due: Box<dyn Fn(u64, u64) -> Duration>,
+    /// When the messages of device n are due, in order and counted from when the device was first connected.
+    pub instants: Box<dyn Fn(u64) -> Instants>,
 }
 
 /// How far a run has come.

@@ -59,6 +59,9 @@ impl Key {
     }
 }
 
+/// The most durations of one array: with the longest of each, their sum still fits.
+pub const MAX_DURATIONS: usize = 100;
+
 /// What a key may hold.
 #[derive(Debug, Clone, Copy)]
 pub enum Shape {
@@ -77,6 +80,13 @@ pub enum Shape {
     },
     /// A string with a duration, both ends included.
     Duration {
+        /// Shortest.
+        min: Duration,
+        /// Longest.
+        max: Duration,
+    },
+    /// Strings with durations in an array of 1 to [`MAX_DURATIONS`], both ends included.
+    Durations {
         /// Shortest.
         min: Duration,
         /// Longest.
@@ -114,6 +124,7 @@ impl Shape {
             Self::Boolean => "true or false".to_owned(),
             Self::Count { .. } => "a whole number".to_owned(),
             Self::Duration { .. } => "a duration: a string with its unit".to_owned(),
+            Self::Durations { .. } => "an array of durations".to_owned(),
             Self::Rate => "a rate: a string with its unit".to_owned(),
             Self::Share => "a share: a string in percent".to_owned(),
             Self::Size => "a size: a string with its unit".to_owned(),

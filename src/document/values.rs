@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::document::diagnostics::quote;
 use crate::document::node::{Node, Text, Value};
-use crate::document::schema::{Key, Shape};
+use crate::document::schema::{Key, MAX_DURATIONS, Shape};
 use crate::document::source::Origin;
 use crate::document::{Diagnostic, Diagnostics};
 use crate::units::{UnitError, parse_duration, show_count, spell_duration};
@@ -57,6 +57,15 @@ impl<T> Given<T> {
         T: Clone,
     {
         self.value().cloned().unwrap_or(default)
+    }
+
+    /// Turns the value into another.
+    pub fn map<U>(self, turn: impl FnOnce(T) -> U) -> Given<U> {
+        match self {
+            Self::Absent => Given::Absent,
+            Self::Broken => Given::Broken,
+            Self::Value(Spanned { value, origin }) => Given::Value(Spanned { value: turn(value), origin }),
+        }
     }
 
     /// Turns the value into another; an error becomes a complaint at its place.
@@ -153,16 +162,42 @@ pub fn duration(key: &'static Key, node: &Node) -> Option<Result<Duration, Refus
         if (min..=max).contains(&value) {
             return Ok(value);
         }
-        let range = if min == Duration::from_nanos(1) {
-            format!("above 0s and at most {}", spell_duration(max))
-        } else {
-            format!("{} to {}", spell_duration(min), spell_duration(max))
-        };
-        Err(Refusal::new(
-            format!("`{}` is out of range; use a duration {range}", key.name),
-            format!("for example `{} = {}`", key.name, key.example),
-        ))
+        Err(out_of_range(key, min, max))
     }))
+}
+
+fn out_of_range(key: &'static Key, min: Duration, max: Duration) -> Refusal {
+    let range = if min == Duration::from_nanos(1) {
+        format!("above 0s and at most {}", spell_duration(max))
+    } else {
+        format!("{} to {}", spell_duration(min), spell_duration(max))
+    };
+    Refusal::new(
+        format!("`{}` is out of range; use a duration {range}", key.name),
+        format!("for example `{} = {}`", key.name, key.example),
+    )
+}
+
+/// A node as an array of durations in the range of its key; `None` if it is something else.
+pub fn durations(key: &'static Key, node: &Node) -> Option<Result<Vec<Duration>, Refusal>> {
+    let Value::Array(elements) = &node.value else { return None };
+    let (min, max) = first_shape(key, |shape| match *shape {
+        Shape::Durations { min, max } => Some((min, max)),
+        _ => None,
+    })?;
+    if elements.is_empty() || elements.len() > MAX_DURATIONS {
+        return Some(Err(Refusal::new(
+            format!("`{}` has {} durations; an array holds 1 to {MAX_DURATIONS}", key.name, elements.len()),
+            format!("for example `{} = [\"10s\", \"10s\", \"1m\"]`", key.name),
+        )));
+    }
+    let read = |element| {
+        let value = quantity(element, parse_duration)?;
+        Some(value.and_then(|value| {
+            if (min..=max).contains(&value) { Ok(value) } else { Err(out_of_range(key, min, max)) }
+        }))
+    };
+    elements.iter().map(read).collect()
 }
 
 /// A node as a number with a unit; `None` if it is not a string.

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `config JSON` | a [`Setup`]: services, hubs, behaviour; no enrollments |
 //! | `enroll JSON` | one enrollment; as many lines as there are |
+//! | `device ID⇥DEVICE⇥KEY⇥SECONDARY` | one row of the list that was enrolled last; empty for what it lacks |
 //! | `start` | that was all: bind and serve |
 //! | `ledger` | write a `ledger` line now |
 //! | `stop` | stop serving, write a last `ledger` line, end |
@@ -29,13 +30,15 @@
 use std::fmt::Write as _;
 use std::io::{self, BufRead};
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::config::{Allocation, Attestation, Config, Dps, Enrollment, Hub, Reprovision};
 use super::ledger::Ledger;
+use super::listed::{Listed, Store};
+use crate::list::{ListError, Row};
 use crate::text::Secret;
 use crate::time::Instant;
 
@@ -56,6 +59,8 @@ pub enum Command {
     Config(Box<Setup>),
     /// One enrollment.
     Enroll(Box<Enrollment>),
+    /// One row of the list that was enrolled last.
+    Device(Box<Row>),
     /// Bind and serve.
     Start,
     /// Write a `ledger` line now.
@@ -164,13 +169,23 @@ impl Setup {
     }
 }
 
-/// The lines that start a child with `config`, cleared from memory when dropped.
-pub fn opening(config: &Config, threads: usize) -> impl Iterator<Item = Zeroizing<String>> {
-    let setup = Command::Config(Box::new(Setup::new(config, threads)));
-    let enroll = |enrollment: &Enrollment| Command::Enroll(Box::new(enrollment.clone())).to_line();
-    std::iter::once(setup.to_line())
-        .chain(config.enrollments.iter().map(enroll))
-        .chain(std::iter::once(Command::Start.to_line()))
+/// Gives the lines that start a child with `config` to `write`, one after another; each is cleared from memory. Rows of
+/// lists are read from their files as they go.
+///
+/// # Errors
+/// [`ListError`] when a list cannot be read any more.
+pub fn opening(config: &Config, threads: usize, mut write: impl FnMut(&str)) -> Result<(), ListError> {
+    write(&Command::Config(Box::new(Setup::new(config, threads))).to_line());
+    for enrollment in &config.enrollments {
+        write(&Command::Enroll(Box::new(enrollment.clone())).to_line());
+        if let Attestation::List(Listed::File { list, seed }) = &enrollment.attestation {
+            for row in Listed::file_rows(list, *seed)? {
+                write(&Command::Device(Box::new(row?)).to_line());
+            }
+        }
+    }
+    write(&Command::Start.to_line());
+    Ok(())
 }
 
 impl Command {
@@ -181,6 +196,20 @@ impl Command {
             Self::Enroll(enrollment) => {
                 let body = Zeroizing::new(json(&WireEnrollment::from(&**enrollment)));
                 format!("enroll {}\n", *body)
+            }
+            Self::Device(row) => {
+                let key = |key: &Option<Secret>| {
+                    Zeroizing::new(
+                        key.as_ref().and_then(Secret::expose_text).unwrap_or_default().trim().to_owned(),
+                    )
+                };
+                format!(
+                    "device {}\t{}\t{}\t{}\n",
+                    row.registration_id,
+                    row.device_id.as_deref().unwrap_or_default(),
+                    *key(&row.key),
+                    *key(&row.secondary_key)
+                )
             }
             Self::Start => "start\n".to_owned(),
             Self::Ledger => "ledger\n".to_owned(),
@@ -197,6 +226,22 @@ impl Command {
         match word {
             "config" => Ok(Self::Config(Box::new(from_json(word, rest)?))),
             "enroll" => Ok(Self::Enroll(Box::new(from_json::<WireEnrollment>(word, rest)?.into()))),
+            "device" => {
+                let mut fields = rest.split('\t');
+                let mut next = || fields.next().ok_or(LineError::new("a device has four fields"));
+                let (registration_id, device_id) = (next()?.to_owned(), next()?);
+                let (key, secondary_key) = (next()?, next()?);
+                if fields.next().is_some() {
+                    return Err(LineError::new("a device has four fields"));
+                }
+                let secret = |text: &str| (!text.is_empty()).then(|| Secret::new(text.as_bytes().to_vec()));
+                Ok(Self::Device(Box::new(Row {
+                    registration_id,
+                    device_id: (!device_id.is_empty()).then(|| device_id.to_owned()),
+                    key: secret(key),
+                    secondary_key: secret(secondary_key),
+                })))
+            }
             "start" if rest.is_empty() => Ok(Self::Start),
             "ledger" if rest.is_empty() => Ok(Self::Ledger),
             "stop" if rest.is_empty() => Ok(Self::Stop),
@@ -377,6 +422,8 @@ enum WireAttestation {
         primary: WireKey,
         secondary: Option<WireKey>,
     },
+    /// Its rows follow in lines of their own.
+    List,
 }
 
 /// A key as text. Never copied except into the line, which is cleared.
@@ -413,6 +460,7 @@ impl From<&Enrollment> for WireEnrollment {
                         secondary: optional(secondary),
                     }
                 }
+                Attestation::List(_) => WireAttestation::List,
             },
             enabled: enrollment.enabled,
             allocation: enrollment.allocation.clone(),
@@ -438,6 +486,7 @@ impl From<WireEnrollment> for Enrollment {
                         secondary: optional(secondary),
                     }
                 }
+                WireAttestation::List => Attestation::List(Listed::Store(Arc::new(Store::default()))),
             },
             enabled: wire.enabled,
             allocation: wire.allocation,

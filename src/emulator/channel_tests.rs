@@ -8,7 +8,9 @@ fn a_configuration_survives_the_channel_with_its_keys() {
     let mut setup = None;
     let mut enrollments = Vec::new();
     let mut is_started = false;
-    for line in opening(&config, 3) {
+    let mut lines = Vec::new();
+    opening(&config, 3, |line| lines.push(line.to_owned())).expect("no list");
+    for line in lines {
         match Command::parse(&line).expect("a line") {
             Command::Config(found) => setup = Some(found),
             Command::Enroll(found) => enrollments.push(*found),

@@ -9,7 +9,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::channel::{Command, Lines, Report, Setup, StampQueue};
-use super::config::{Config, Enrollment};
+use super::config::{Attestation, Config, Enrollment};
+use super::listed::{Listed, Store};
 use super::serve::{self, Options, Running};
 use crate::time::Clock;
 
@@ -81,14 +82,21 @@ fn finish(mut running: Running, writer: Writer) -> Result<(), String> {
 fn read_config<R: io::BufRead>(lines: &mut Lines<R>) -> Result<Option<(Config, usize)>, String> {
     let mut setup: Option<Box<Setup>> = None;
     let mut enrollments: Vec<Enrollment> = Vec::new();
+    let mut rows = Store::default();
     while let Some(command) = next(lines)? {
         match (command, setup.take()) {
             (Command::Config(first), None) => setup = Some(first),
             (Command::Enroll(enrollment), Some(known)) => {
+                finish_list(&mut enrollments, &mut rows);
                 enrollments.push(*enrollment);
                 setup = Some(known);
             }
+            (Command::Device(row), Some(known)) => {
+                rows.push(&row).map_err(|error| error.to_string())?;
+                setup = Some(known);
+            }
             (Command::Start, Some(known)) => {
+                finish_list(&mut enrollments, &mut rows);
                 let threads = known.threads;
                 return Ok(Some((known.into_config(enrollments), threads)));
             }
@@ -96,6 +104,15 @@ fn read_config<R: io::BufRead>(lines: &mut Lines<R>) -> Result<Option<(Config, u
         }
     }
     Ok(None)
+}
+
+/// The rows that came are all of the list that was enrolled last.
+fn finish_list(enrollments: &mut [Enrollment], rows: &mut Store) {
+    if let Some(Enrollment { attestation: Attestation::List(listed), .. }) = enrollments.last_mut() {
+        let mut rows = std::mem::take(rows);
+        rows.sort();
+        *listed = Listed::Store(Arc::new(rows));
+    }
 }
 
 fn next<R: io::BufRead>(lines: &mut Lines<R>) -> Result<Option<Command>, String> {

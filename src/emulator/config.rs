@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::listed::Listed;
 use crate::rng::Distribution;
 use crate::text::Secret;
 
@@ -112,6 +113,8 @@ pub enum Attestation {
         /// Second key, equally valid.
         secondary: Option<Secret>,
     },
+    /// Many registration ids, each with its own keys. Come before any group.
+    List(Listed),
 }
 
 /// What happens when a device that has a hub registers again.

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::allocation::{Allocator, Policy};
 use super::config::{Attestation, Enrollment, Reprovision};
+use super::listed::Store;
 use super::service::ConfigError;
 use crate::azure::keys::{GroupKey, KeyError, SigningKey};
 use crate::azure::sas::{Presented, Refusal};
@@ -16,6 +18,7 @@ pub(super) struct Enrollments {
     entries: Vec<Entry>,
     /// By registration id in lower case.
     individual: HashMap<Box<str>, usize>,
+    lists: Vec<(usize, Arc<Store>)>,
     groups: Vec<usize>,
 }
 
@@ -31,6 +34,7 @@ pub(super) struct Entry {
 enum Keys {
     Group { primary: GroupKey, secondary: Option<GroupKey> },
     Individual { device_id: Option<Box<str>>, primary: SigningKey, secondary: Option<SigningKey> },
+    List(Arc<Store>),
 }
 
 /// Whose keys a registration was signed with. The hub checks the device's tokens by the same keys, which are derived
@@ -40,6 +44,8 @@ pub(super) struct Credential {
     enrollment: usize,
     /// For groups: the exact bytes that the key was derived from, if that is not the device id.
     derived_from: Option<Box<str>>,
+    /// For lists: the row.
+    row: Option<u64>,
 }
 
 /// Why nobody is let in.
@@ -51,7 +57,8 @@ pub(super) enum Denied {
 
 impl Enrollments {
     pub(super) fn new(enrollments: &[Enrollment], allocator: &Allocator) -> Result<Self, ConfigError> {
-        let mut all = Self { entries: Vec::new(), individual: HashMap::new(), groups: Vec::new() };
+        let mut all =
+            Self { entries: Vec::new(), individual: HashMap::new(), lists: Vec::new(), groups: Vec::new() };
         for (index, enrollment) in enrollments.iter().enumerate() {
             let key_error = |source| ConfigError::Key { enrollment: enrollment.name.clone(), source };
             let keys = match &enrollment.attestation {
@@ -72,6 +79,16 @@ impl Enrollments {
                         primary: read(primary, SigningKey::from_base64).map_err(key_error)?,
                         secondary: optional(secondary, SigningKey::from_base64).map_err(key_error)?,
                     }
+                }
+                Attestation::List(listed) => {
+                    let name = enrollment.name.clone();
+                    let store =
+                        listed.store().map_err(|reason| ConfigError::List { enrollment: name, reason })?;
+                    if let Some(registration_id) = store.duplicate() {
+                        return Err(ConfigError::Duplicate { registration_id });
+                    }
+                    all.lists.push((index, Arc::clone(&store)));
+                    Keys::List(store)
                 }
             };
             all.entries.push(Entry {
@@ -105,7 +122,17 @@ impl Enrollments {
                 return Err(Denied::Disabled);
             }
             entry.keys.verify(&lower, resource, token, wall).map_err(Denied::Token)?;
-            return Ok(Credential { enrollment, derived_from: None });
+            return Ok(Credential { enrollment, derived_from: None, row: None });
+        }
+        for (enrollment, store) in &self.lists {
+            let Some(found) = store.find(&lower) else { continue };
+            if !self.entries[*enrollment].enabled {
+                return Err(Denied::Disabled);
+            }
+            let (primary, secondary) = found.keys();
+            try_both(&primary, &secondary, |key| token.verify(&[key], resource, wall))
+                .map_err(Denied::Token)?;
+            return Ok(Credential { enrollment: *enrollment, derived_from: None, row: Some(found.at) });
         }
         // Whether the service derives from the id as sent or in lower case is not published: both are accepted.
         let spellings = [Some(registration_id), (lower != registration_id).then_some(lower.as_ref())];
@@ -116,7 +143,10 @@ impl Enrollments {
                     Err(Refusal::Signature) => {}
                     Err(refusal) => return Err(Denied::Token(refusal)),
                     Ok(()) if !entry.enabled => return Err(Denied::Disabled),
-                    Ok(()) => return Ok(Credential { enrollment, derived_from: Some(spelling.into()) }),
+                    Ok(()) => {
+                        let derived_from = Some(spelling.into());
+                        return Ok(Credential { enrollment, derived_from, row: None });
+                    }
                 }
             }
         }
@@ -133,7 +163,21 @@ impl Enrollments {
         wall: UnixTime,
     ) -> Result<(), Refusal> {
         let id = credential.derived_from.as_deref().unwrap_or(device_id);
-        self.entry(credential).keys.verify(id, resource, token, wall)
+        let entry = self.entry(credential);
+        if let (Keys::List(store), Some(row)) = (&entry.keys, credential.row) {
+            let (primary, secondary) = store.row(row).keys();
+            return try_both(&primary, &secondary, |key| token.verify(&[key], resource, wall));
+        }
+        entry.keys.verify(id, resource, token, wall)
+    }
+
+    /// The device's id at the hub, where it is not the registration id.
+    pub(super) fn device_id(&self, credential: &Credential) -> Option<&str> {
+        match (&self.entry(credential).keys, credential.row) {
+            (Keys::Individual { device_id, .. }, _) => device_id.as_deref(),
+            (Keys::List(store), Some(row)) => store.row(row).device_id(),
+            _ => None,
+        }
     }
 
     pub(super) fn entry(&self, credential: &Credential) -> &Entry {
@@ -142,14 +186,6 @@ impl Enrollments {
 }
 
 impl Entry {
-    /// The device's id at the hub, where it is not the registration id.
-    pub(super) fn device_id(&self) -> Option<&str> {
-        match &self.keys {
-            Keys::Group { .. } => None,
-            Keys::Individual { device_id, .. } => device_id.as_deref(),
-        }
-    }
-
     pub(super) fn is_group(&self) -> bool {
         matches!(self.keys, Keys::Group { .. })
     }
@@ -172,6 +208,8 @@ impl Keys {
             Self::Individual { primary, secondary, .. } => {
                 try_both(primary, secondary, |key| token.verify(&[key], resource, wall))
             }
+            // Whose keys depends on the row.
+            Self::List(_) => Err(Refusal::Signature),
             Self::Group { primary, secondary } => {
                 try_both(primary, secondary, |key| token.verify(&[&key.derive(id).signing()], resource, wall))
             }

@@ -14,6 +14,7 @@ mod registrations;
 mod sharded;
 
 pub mod config;
+pub mod listed;
 pub mod certificates;
 pub mod service;
 pub mod ledger;

@@ -107,6 +107,8 @@ pub(super) struct Linked<'a> {
     pub(super) allocator: &'a Allocator,
     pub(super) policy: super::allocation::Policy,
     pub(super) hubs: &'a [Hub],
+    /// The device's id at the hub, where it is not the registration id.
+    pub(super) device_id: Option<&'a str>,
     pub(super) entry: &'a Entry,
 }
 
@@ -222,7 +224,7 @@ impl Record {
             return false;
         }
         operation.is_settled = true;
-        let device_id: Box<str> = linked.entry.device_id().unwrap_or(&self.registration_id).into();
+        let device_id: Box<str> = linked.device_id.unwrap_or(&self.registration_id).into();
         // By the words of the API's specification: the two "data" values speak of a *different* hub.
         let substatus = match (&self.home, operation.hub, linked.entry.reprovision) {
             (None, ..) | (.., Reprovision::Never) => substatus::INITIAL_ASSIGNMENT,

@@ -125,7 +125,9 @@ impl Child {
         let (from_child, output) = io::pipe().expect("a pipe");
         let thread = std::thread::spawn(move || child::obey(input, output));
         let mut child = Self { input: to_child, output: Lines::new(BufReader::new(from_child)), thread };
-        for line in opening(config, 1) {
+        let mut lines = Vec::new();
+        opening(config, 1, |line| lines.push(line.to_owned())).expect("no list");
+        for line in lines {
             child.input.write_all(line.as_bytes()).expect("the child reads");
         }
         child

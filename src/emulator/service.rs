@@ -70,6 +70,14 @@ pub enum ConfigError {
         /// The registration id, as the second spells it.
         registration_id: String,
     },
+    /// A list of devices cannot be used.
+    #[error("enrollment `{enrollment}`: {reason}")]
+    List {
+        /// Name of the enrollment.
+        enrollment: String,
+        /// Why, with the remedy.
+        reason: String,
+    },
     /// A key is not one.
     #[error("enrollment `{enrollment}`: {source}")]
     Key {
@@ -367,6 +375,7 @@ impl Service {
             allocator: &self.allocator,
             policy: entry.allocation.unwrap_or(self.allocation),
             hubs: &self.hubs,
+            device_id: self.enrollments.device_id(credential),
             entry,
         }
     }

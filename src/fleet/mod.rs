@@ -9,12 +9,15 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::device::world::{Key, Narration};
+use crate::azure::keys::{DeviceKey, GroupKey};
+use crate::device::world::Narration;
+use crate::list::ListError;
 use crate::net::dial::{Endpoint, Network};
 use crate::plan::Plan;
 use crate::record::{Interval, Record};
 use crate::time::{Clock, Instant};
 
+mod roster;
 mod thread;
 
 pub use thread::{Share, drive};
@@ -24,8 +27,8 @@ pub use thread::{Share, drive};
 pub struct Setup {
     /// What to do.
     pub plan: Arc<Plan>,
-    /// The key of each enrollment, in the plan's order.
-    pub keys: Arc<Vec<Key>>,
+    /// What the devices of each population sign with, in the plan's order.
+    pub keys: Arc<Vec<DeviceKeys>>,
     /// Where devices go.
     pub destination: Destination,
     /// Zero of the run clock.
@@ -34,6 +37,22 @@ pub struct Setup {
     pub threads: usize,
     /// Told what devices do; called on the fleet's threads.
     pub narrator: Option<Narrator>,
+}
+
+/// What the devices of one population sign with.
+#[derive(Debug, Clone)]
+pub enum DeviceKeys {
+    /// Keys that are derived from this one.
+    Group(GroupKey),
+    /// The only device's own.
+    Individual {
+        /// Its key.
+        key: DeviceKey,
+        /// Its id at a hub that it reaches without DPS, if that differs from the registration id.
+        device_id: Option<String>,
+    },
+    /// Each with the key in its row of the list.
+    Listed,
 }
 
 /// Is told what devices do.
@@ -107,6 +126,12 @@ pub enum FleetError {
         /// Why.
         source: std::io::Error,
     },
+    /// A list of devices cannot be read any more.
+    #[error(transparent)]
+    List(#[from] ListError),
+    /// A list of devices became shorter.
+    #[error("{0} was changed while the run used it; leave it alone")]
+    ListChanged(std::path::PathBuf),
     /// A bug.
     #[error("the generator's thread {0} failed; this is a bug in muster, and its message is above")]
     Panicked(usize),

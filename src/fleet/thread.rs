@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
+use super::roster::Walk;
 use super::{Command, Destination, FleetError, Report, Setup};
 use crate::device;
 use crate::device::life::Limits;
 use crate::device::world::{HubRule, Phase, Profile, Route, Sending, Stop, World};
 use crate::net::dial::Network;
-use crate::plan::{Plan, Population};
+use crate::plan::{Plan, Population, Roster};
 use crate::record::{Record, Recorder, Settings};
 use crate::time::{Agenda, Clock};
 
@@ -99,6 +100,9 @@ pub async fn drive(
     }
     let interval = world.recorder.borrow_mut().take_interval();
     report(Report { thread, second: seconds + 1, interval, last: true });
+    if let Some(error) = alive.trouble.take() {
+        return Err(error);
+    }
     if alive.panicked.get() {
         return Err(FleetError::Panicked(thread));
     }
@@ -119,10 +123,19 @@ async fn launch(
     thread: usize,
     alive: Rc<Alive>,
 ) {
+    let trouble = |error| {
+        alive.trouble.borrow_mut().get_or_insert(error);
+        world.stop.advance(Phase::Over, world.agenda.now(), true);
+    };
     let population = &setup.plan.populations[index];
-    let mut n = thread as u64;
-    while n < population.count {
-        let due = setup.epoch + population.arrival.due(n);
+    let mut walk = match Walk::new(&setup.plan, population, &setup.keys[index]) {
+        Ok(walk) => walk,
+        Err(error) => return trouble(error.into()),
+    };
+    let own = (thread as u64..population.count).step_by(setup.threads);
+    let instants = population.starts(&setup.plan).instants().skip(thread).step_by(setup.threads);
+    for (n, due) in own.zip(instants) {
+        let due = setup.epoch + due;
         // An interrupt moves the run's end to now, and with it what is planned; the planned end itself does not wait for
         // those who are due before it.
         while due > world.agenda.now() && world.stop.plans(due) {
@@ -136,10 +149,18 @@ async fn launch(
         if !world.stop.plans(due) {
             return;
         }
-        let id = population.registration_id(&setup.plan, n);
+        let identity = match (walk.device(n), &population.roster) {
+            (Ok(Some(identity)), _) => identity,
+            (Ok(None), Roster::List(list)) => {
+                return trouble(FleetError::ListChanged(list.path().to_owned()));
+            }
+            (Ok(None), Roster::Pattern(_)) => return,
+            (Err(error), _) => return trouble(error.into()),
+        };
         let (world, profile) = (Rc::clone(&world), Rc::clone(&profile));
-        tokio::task::spawn_local(Alive::guard(&alive, move || device::live(world, profile, n, id, due)));
-        n += setup.threads as u64;
+        tokio::task::spawn_local(Alive::guard(&alive, move || {
+            device::live(world, profile, n, identity, due)
+        }));
     }
 }
 
@@ -164,13 +185,12 @@ fn profile(setup: &Setup, index: usize, population: &Population) -> Profile {
             in_flight: telemetry.in_flight as usize,
             queue: telemetry.queue as usize,
             payload: telemetry.payload.clone(),
-            due: Box::new(move |n, k| telemetry.grid(seed, &name, n).due(&name, k)),
+            instants: Box::new(move |n| Box::new(telemetry.rhythm.instants(seed, &name, n))),
         }
     });
     Profile {
         population: index,
         name: population.name.clone(),
-        key: setup.keys[population.enrollment].clone(),
         route,
         limits: Limits { register: population.deadlines.register, connect: population.deadlines.connect },
         send_deadline: population.deadlines.send,
@@ -187,6 +207,7 @@ struct Alive {
     count: Cell<u64>,
     none: Notify,
     panicked: Cell<bool>,
+    trouble: RefCell<Option<FleetError>>,
 }
 
 impl Alive {

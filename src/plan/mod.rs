@@ -1,12 +1,14 @@
 //! What a scenario means: no option left open, a function of (scenario, seed). No I/O in here.
 //!
-//! Devices are never listed: device `n` of a population is computed when it is needed ([`Population::registration_id`],
-//! [`arrival::Arrival::due`], [`telemetry::Telemetry`]), on whatever thread or shard it lives.
+//! Devices are never listed: who device `n` of a population is ([`roster::Roster`]), when it starts
+//! ([`arrival::Starts`]) and what it sends ([`telemetry::Rhythm`]) is computed, or read from the user's list, when it is
+//! needed, on whatever thread or shard it lives.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::emulator::config;
+use crate::list::DeviceList;
 use crate::text::Secret;
 
 pub mod arrival;
@@ -14,9 +16,9 @@ pub mod roster;
 pub mod telemetry;
 pub mod threshold;
 
-pub use arrival::Arrival;
-pub use roster::IdPattern;
-pub use telemetry::Telemetry;
+pub use arrival::{Arrival, Starts};
+pub use roster::{IdPattern, Roster};
+pub use telemetry::{Offset, OnChange, Rhythm, Telemetry};
 pub use threshold::Threshold;
 
 /// A run with every question answered.
@@ -114,7 +116,7 @@ pub enum Keys {
     Group {
         /// The group's primary key.
         primary: KeySource,
-        /// The group's secondary key, for the emulator.
+        /// The group's secondary key, which is as good.
         secondary: Option<KeySource>,
     },
     /// One device's own.
@@ -125,16 +127,22 @@ pub enum Keys {
         device_id: Option<String>,
         /// The device's primary key.
         primary: KeySource,
-        /// The device's secondary key, for the emulator.
+        /// The device's secondary key, which is as good.
         secondary: Option<KeySource>,
     },
+    /// Many devices with their own keys, in a file. Where it has no keys, they are made from the seed.
+    List(DeviceList),
 }
 
 impl Keys {
     /// Whether the primary key is made from the seed.
     pub fn is_generated(&self) -> bool {
-        let (Self::Group { primary, .. } | Self::Individual { primary, .. }) = self;
-        matches!(primary, KeySource::Generated)
+        match self {
+            Self::Group { primary, .. } | Self::Individual { primary, .. } => {
+                matches!(primary, KeySource::Generated)
+            }
+            Self::List(list) => !list.has_keys(),
+        }
     }
 }
 
@@ -183,10 +191,12 @@ pub struct Population {
     pub name: String,
     /// How many devices; at least 1.
     pub count: u64,
-    /// Registration id of each.
-    pub id: IdPattern,
+    /// Who they are.
+    pub roster: Roster,
     /// Index in [`Plan::enrollments`].
     pub enrollment: usize,
+    /// Which of the enrollment's keys they sign with.
+    pub sign_with: SignWith,
     /// When each starts.
     pub arrival: Arrival,
     /// How they register; `None` for a hub target, which has no DPS.
@@ -202,10 +212,20 @@ pub struct Population {
 }
 
 impl Population {
-    /// Registration id of device `n` (from 0).
-    pub fn registration_id(&self, plan: &Plan, n: u64) -> String {
-        self.id.render(n, &plan.run_id)
+    /// When its devices start.
+    pub fn starts<'a>(&'a self, plan: &Plan) -> Starts<'a> {
+        Starts { arrival: &self.arrival, count: self.count, seed: plan.seed, population: &self.name }
     }
+}
+
+/// Which of an enrollment's two keys devices sign with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SignWith {
+    /// The primary key.
+    #[default]
+    Primary,
+    /// The secondary key: as in a rotation, when the primary one is about to be replaced.
+    Secondary,
 }
 
 /// Deadlines of steps, each counted from the step's due instant.

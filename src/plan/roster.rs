@@ -1,9 +1,19 @@
 //! Who the devices are.
 
 use crate::azure::registration::{IdError, check_registration_id};
+use crate::list::DeviceList;
 
-/// A pattern of registration ids: text with `{n}` or `{n:05}` (the device's number, padded with zeros) and `{run}`
-/// (the run's id). `{{` and `}}` stand for braces, which no id may hold.
+/// Who the devices of a population are.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Roster {
+    /// Numbered; nothing is held per device.
+    Pattern(IdPattern),
+    /// The rows of a file, read as the devices start; nothing is held per device that has not started.
+    List(DeviceList),
+}
+
+/// A pattern of registration ids: text with `{n}`, `{n:05}` (the device's number, padded with zeros) or `{n+1000:05}`
+/// (counted from 1000), and `{run}` (the run's id). `{{` and `}}` stand for braces, which no id may hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdPattern {
     parts: Vec<Part>,
@@ -12,7 +22,7 @@ pub struct IdPattern {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     Text(String),
-    Number { width: usize },
+    Number { offset: u64, width: usize },
     Run,
 }
 
@@ -20,10 +30,12 @@ enum Part {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
     /// A brace without its partner.
-    #[error("a `{{` or `}}` has no partner; placeholders are `{{n}}`, `{{n:05}}` and `{{run}}`")]
+    #[error(
+        "a `{{` or `}}` has no partner; placeholders are `{{n}}`, `{{n:05}}`, `{{n+1000}}` and `{{run}}`"
+    )]
     Unbalanced,
     /// A placeholder that does not exist.
-    #[error("`{{{0}}}` is not a placeholder; use `{{n}}`, `{{n:05}}` or `{{run}}`")]
+    #[error("`{{{0}}}` is not a placeholder; use `{{n}}`, `{{n:05}}`, `{{n+1000}}` or `{{run}}`")]
     Unknown(String),
     /// Several devices would share one id.
     #[error("{count} devices would all have the id {id:?}; put `{{n}}` into the pattern")]
@@ -91,13 +103,60 @@ impl IdPattern {
         for part in &self.parts {
             match part {
                 Part::Text(text) => id.push_str(text),
-                Part::Number { width } => {
-                    let _ = write!(id, "{n:0width$}");
+                Part::Number { offset, width } => {
+                    let _ = write!(id, "{:0width$}", n.saturating_add(*offset));
                 }
                 Part::Run => id.push_str(run),
             }
         }
         id
+    }
+
+    /// The device whose id is `id`, case aside; `None` if there is none, or the pattern names the run or has several numbers.
+    pub fn device_of(&self, id: &str) -> Option<u64> {
+        let at = self.parts.iter().position(|part| matches!(part, Part::Number { .. }));
+        let Some(at) = at else { return self.render(0, "").eq_ignore_ascii_case(id).then_some(0) };
+        let text = |parts: &[Part]| {
+            parts.iter().try_fold(String::new(), |text, part| match part {
+                Part::Text(more) => Some(text + more),
+                _ => None,
+            })
+        };
+        let (before, after) = (text(&self.parts[..at])?, text(&self.parts[at + 1..])?);
+        let Part::Number { offset, .. } = self.parts[at] else { return None };
+        let digits = id.get(before.len()..id.len().checked_sub(after.len())?)?;
+        let n = digits.parse::<u64>().ok()?.checked_sub(offset)?;
+        self.render(n, "").eq_ignore_ascii_case(id).then_some(n)
+    }
+
+    /// An id that both patterns give, the first for `count` devices and the other for `other_count`, if there is one and
+    /// it can be told from the patterns: they must agree in all but the numbers they begin with. Case does not count.
+    pub fn shared_id(&self, count: u64, other: &Self, other_count: u64) -> Option<String> {
+        let (mut low, mut high) = (0, u64::MAX);
+        let mut shift = None;
+        if self.parts.len() != other.parts.len() {
+            return None;
+        }
+        for (one, two) in self.parts.iter().zip(&other.parts) {
+            match (one, two) {
+                (Part::Text(one), Part::Text(two)) if one.eq_ignore_ascii_case(two) => {}
+                (Part::Run, Part::Run) => {}
+                (Part::Number { offset, width }, Part::Number { offset: begins, width: other_width })
+                    if width == other_width =>
+                {
+                    let between = i128::from(*begins) - i128::from(*offset);
+                    if shift.is_some_and(|shift| shift != between) {
+                        return None;
+                    }
+                    shift = Some(between);
+                    // Numbers of this pattern that the other one gives as well.
+                    low = u64::try_from(between.max(0)).unwrap_or(u64::MAX);
+                    high = u64::try_from((between + i128::from(other_count)).max(0)).unwrap_or(u64::MAX);
+                }
+                _ => return None,
+            }
+        }
+        (low < high.min(count)).then(|| self.render(low, "RUN"))
     }
 
     /// Whether ids differ from run to run.
@@ -123,20 +182,33 @@ impl IdPattern {
 /// The widest padding; an id has no more characters.
 const MAX_WIDTH: usize = 128;
 
+/// The largest offset: with it, and the most devices, a number still fits.
+const MAX_OFFSET: u64 = 1_000_000_000_000_000;
+
 fn placeholder(inner: &str) -> Result<Part, PatternError> {
     let unknown = || PatternError::Unknown(inner.to_owned());
-    match inner.split_once(':') {
-        None if inner == "n" => Ok(Part::Number { width: 0 }),
-        None if inner == "run" => Ok(Part::Run),
-        Some(("n", width)) if width.starts_with('0') => {
-            let width = width.parse().map_err(|_| unknown())?;
-            if width > MAX_WIDTH {
-                return Err(unknown());
-            }
-            Ok(Part::Number { width })
-        }
-        _ => Err(unknown()),
+    if inner == "run" {
+        return Ok(Part::Run);
     }
+    let (number, width) = match inner.split_once(':') {
+        // Without the zero it would be padded with blanks, which no id may hold.
+        Some((number, width)) if width.starts_with('0') => {
+            (number, width.parse().ok().filter(|width| *width <= MAX_WIDTH).ok_or_else(unknown)?)
+        }
+        Some(_) => return Err(unknown()),
+        None => (inner, 0),
+    };
+    let offset = match number.strip_prefix('n').ok_or_else(unknown)? {
+        "" => 0,
+        offset => {
+            let digits = offset.strip_prefix('+').filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+            digits
+                .and_then(|digits| digits.parse().ok())
+                .filter(|offset| *offset <= MAX_OFFSET)
+                .ok_or_else(unknown)?
+        }
+    };
+    Ok(Part::Number { offset, width })
 }
 
 #[cfg(test)]
@@ -149,6 +221,35 @@ mod tests {
         assert_eq!(pattern.render(17, "0a1b2c3d"), "sensor-00017-0a1b2c3d");
         assert!(pattern.names_the_run());
         assert_eq!(IdPattern::parse("d{n}", 5).expect("a pattern").render(123_456, ""), "d123456");
+    }
+
+    #[test]
+    fn numbers_may_begin_anywhere() {
+        let pattern = IdPattern::parse("s-{n+4000:05}", 10).expect("a pattern");
+        assert_eq!((pattern.render(0, ""), pattern.render(9, "")), ("s-04000".into(), "s-04009".into()));
+        for text in ["{n+}", "{n+x}", "{n-1}", "{n+1+1}", "{n+99999999999999999999}", "{+1}", "{nn}", "{}"] {
+            assert!(IdPattern::parse(text, 1).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn patterns_that_give_the_same_ids_are_found() {
+        let pattern = |text: &str| IdPattern::parse(text, 1).expect("a pattern");
+        let shared =
+            |one: (&str, u64), two: (&str, u64)| pattern(one.0).shared_id(one.1, &pattern(two.0), two.1);
+        assert_eq!(shared(("s-{n:05}", 5_000), ("S-{n+4000:05}", 5_000)).as_deref(), Some("s-04000"));
+        assert_eq!(shared(("s-{n+4000:05}", 5_000), ("s-{n:05}", 5_000)).as_deref(), Some("s-04000"));
+        assert_eq!(shared(("s-{n:05}", 4_000), ("s-{n+4000:05}", 5_000)), None);
+        assert_eq!(shared(("s-{n:05}", 4_000), ("t-{n:05}", 4_000)), None);
+        assert_eq!(shared(("s", 1), ("s", 1)).as_deref(), Some("s"));
+        let device = |text: &str, id: &str| pattern(text).device_of(id);
+        assert_eq!((device("s-{n+10:03}-x", "S-042-x"), device("s-{n:03}", "s-42")), (Some(32), None));
+        assert_eq!((device("{n}", "7"), device("gw", "GW"), device("gw", "gx")), (Some(7), Some(0), None));
+        assert_eq!(
+            (device("s-{n+10}", "s-9"), device("s-{n}-{run}", "s-9-"), device("aab{n}b", "ab")),
+            (None, None, None)
+        );
+        assert_eq!(shared(("s-{run}-{n}", 2), ("s-{run}-{n}", 1)).as_deref(), Some("s-RUN-0"));
     }
 
     #[test]

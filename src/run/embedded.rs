@@ -1,6 +1,6 @@
 //! The emulator as a child process: started before the fleet, asked for its ledger at the end.
 
-use std::io::{BufReader, Write as _};
+use std::io::{BufReader, BufWriter, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command as Process, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::emulator::channel::{self, Command, Lines, Ready, Report, Stamp};
 use crate::emulator::config::Config;
 use crate::emulator::ledger::Ledger;
+use crate::list::ListError;
 
 /// Name of the hidden command by which the program becomes the emulator's process.
 pub const CHILD_COMMAND: &str = "emulator-process";
@@ -22,6 +23,9 @@ pub enum EmbeddedError {
     /// It said why.
     #[error("the emulator did not start: {0}")]
     Failed(String),
+    /// A list of devices cannot be read any more.
+    #[error(transparent)]
+    List(ListError),
     /// It is gone.
     #[error("the emulator's process ended unexpectedly; its last words, if any, are above")]
     Gone,
@@ -86,12 +90,18 @@ impl Embedded {
             .name("emulator-reports".into())
             .spawn(reader)
             .map_err(EmbeddedError::Spawn)?;
-        for line in channel::opening(config, threads) {
-            if stdin.write_all(line.as_bytes()).is_err() {
-                break;
-            }
+        // In large pieces: a list has a line for each of its devices. What fails is told by the child's end.
+        let mut writer = BufWriter::with_capacity(64 * 1024, &mut stdin);
+        let opened = channel::opening(config, threads, |line| {
+            let _ = writer.write_all(line.as_bytes());
+        });
+        let _ = writer.flush();
+        drop(writer);
+        if let Err(error) = opened {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(EmbeddedError::List(error));
         }
-        let _ = stdin.flush();
         let ready = match reports.recv_timeout(PATIENCE) {
             Ok(Report::Ready(ready)) => Ok(ready),
             Ok(Report::Failed(reason)) => Err(EmbeddedError::Failed(reason)),

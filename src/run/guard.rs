@@ -66,8 +66,8 @@ fn summary(plan: &Plan, endpoint: &Endpoint) -> String {
         .populations
         .iter()
         .filter_map(|population| {
-            let interval = population.telemetry.as_ref()?.interval.as_secs_f64();
-            (interval > 0.0).then(|| population.count as f64 / interval)
+            let each = population.telemetry.as_ref()?.rhythm.per_second();
+            each.is_finite().then_some(population.count as f64 * each)
         })
         .sum();
     let hubs = match &plan.target {

@@ -7,9 +7,10 @@ use base64::Engine as _;
 use zeroize::Zeroizing;
 
 use crate::azure::keys::{DeviceKey, GroupKey, KeyError};
-use crate::device::world::Key;
 use crate::emulator::config;
-use crate::plan::{Enrollment, KeySource, Keys};
+use crate::emulator::listed::Listed;
+use crate::fleet::DeviceKeys;
+use crate::plan::{Enrollment, KeySource, Keys, Plan, SignWith};
 use crate::rng::{self, Purpose};
 use crate::text::Secret;
 
@@ -69,10 +70,27 @@ pub enum KeyTrouble {
 /// The keys of a run, for both parties.
 #[derive(Debug)]
 pub struct KeyRing {
-    /// What the devices of each enrollment sign with, in the plan's order.
-    pub devices: Vec<Key>,
+    /// What devices of each enrollment sign with, in the plan's order: by the primary key and, if there is one, by the
+    /// secondary.
+    keys: Vec<(DeviceKeys, Option<DeviceKeys>)>,
     /// The enrollments as the emulator is told them.
     pub enrollments: Vec<config::Enrollment>,
+}
+
+impl KeyRing {
+    /// What the devices of each population of `plan` sign with.
+    pub fn device_keys(&self, plan: &Plan) -> Vec<DeviceKeys> {
+        let of = |population: &crate::plan::Population| {
+            let (primary, secondary) = &self.keys[population.enrollment];
+            // A scenario that signs with a secondary key that is not there is refused.
+            let signs = match population.sign_with {
+                SignWith::Primary => primary,
+                SignWith::Secondary => secondary.as_ref().unwrap_or(primary),
+            };
+            signs.clone()
+        };
+        plan.populations.iter().map(of).collect()
+    }
 }
 
 /// Where keys come from besides files.
@@ -89,36 +107,40 @@ pub struct Sources<'a> {
 /// [`KeyTrouble`] of the first that is not to be had.
 pub fn collect(enrollments: &[Enrollment], seed: u64, sources: Sources<'_>) -> Result<KeyRing, KeyTrouble> {
     let mut reader = Reader { seed, sources, stdin_used: false };
-    let mut ring = KeyRing { devices: Vec::new(), enrollments: Vec::new() };
+    let mut ring = KeyRing { keys: Vec::new(), enrollments: Vec::new() };
     for enrollment in enrollments {
         let not_a_key = |source| KeyTrouble::NotAKey { enrollment: enrollment.name.clone(), source };
-        let (device, attestation) = match &enrollment.keys {
+        let (devices, attestation) = match &enrollment.keys {
             Keys::Group { primary, secondary } => {
                 let primary = reader.read(enrollment, primary, 0)?;
                 let secondary = secondary.as_ref().map(|key| reader.read(enrollment, key, 1)).transpose()?;
-                let key = GroupKey::from_base64(text(&primary)).map_err(not_a_key)?;
-                if let Some(secondary) = &secondary {
-                    GroupKey::from_base64(text(secondary)).map_err(not_a_key)?;
-                }
-                (Key::Group(key), config::Attestation::Group { primary, secondary })
+                let group =
+                    |key: &Secret| GroupKey::from_base64(text(key)).map(DeviceKeys::Group).map_err(not_a_key);
+                let devices = (group(&primary)?, secondary.as_ref().map(group).transpose()?);
+                (devices, config::Attestation::Group { primary, secondary })
             }
             Keys::Individual { registration_id, device_id, primary, secondary } => {
                 let primary = reader.read(enrollment, primary, 0)?;
                 let secondary = secondary.as_ref().map(|key| reader.read(enrollment, key, 1)).transpose()?;
-                let key = DeviceKey::from_base64(text(&primary)).map_err(not_a_key)?;
-                if let Some(secondary) = &secondary {
-                    DeviceKey::from_base64(text(secondary)).map_err(not_a_key)?;
-                }
+                let own = |key: &Secret| {
+                    let key = DeviceKey::from_base64(text(key)).map_err(not_a_key)?;
+                    Ok(DeviceKeys::Individual { key, device_id: device_id.clone() })
+                };
+                let devices = (own(&primary)?, secondary.as_ref().map(own).transpose()?);
                 let attestation = config::Attestation::Individual {
                     registration_id: registration_id.clone(),
                     device_id: device_id.clone(),
                     primary,
                     secondary,
                 };
-                (Key::Individual { key, device_id: device_id.clone() }, attestation)
+                (devices, attestation)
+            }
+            Keys::List(list) => {
+                let listed = config::Attestation::List(Listed::File { list: list.clone(), seed });
+                ((DeviceKeys::Listed, Some(DeviceKeys::Listed)), listed)
             }
         };
-        ring.devices.push(device);
+        ring.keys.push(devices);
         ring.enrollments.push(config::Enrollment {
             name: enrollment.name.clone(),
             attestation,
@@ -235,7 +257,7 @@ mod tests {
     fn keys_come_from_the_environment_standard_input_or_the_seed() {
         for source in [KeySource::Environment("GROUP_KEY".into()), KeySource::Stdin, KeySource::Generated] {
             let ring = collect_with(source, b"c2l4dGVlbi1ieXRlcy1vay4=\n").expect("a key");
-            assert_eq!(ring.devices.len(), 1);
+            assert_eq!(ring.keys.len(), 1);
         }
         assert_eq!(generate(7, "plant", 0).expose(), generate(7, "plant", 0).expose());
         assert_ne!(generate(7, "plant", 0).expose(), generate(8, "plant", 0).expose());

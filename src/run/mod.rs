@@ -146,6 +146,7 @@ fn carry_out(
     let shares_machine = matches!(plan.target, Target::Emulator(_));
     let threads = options.threads.unwrap_or(if shares_machine { (cores / 2).max(1) } else { cores });
 
+    let keys = ring.device_keys(&plan);
     let embedded = match &plan.target {
         Target::Emulator(target) => {
             let config = Config {
@@ -173,7 +174,7 @@ fn carry_out(
     let before = machine::Usage::now();
     let setup = Setup {
         plan: Arc::clone(&plan),
-        keys: Arc::new(ring.devices),
+        keys: Arc::new(keys),
         destination,
         epoch: clock.now() + RUN_UP,
         threads,

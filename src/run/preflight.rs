@@ -51,14 +51,13 @@ pub fn held_at_once(plan: &Plan, population: &Population) -> u64 {
     let held = match &population.telemetry {
         // Held until the run's end, if it has one.
         None => plan.duration.unwrap_or_default(),
-        Some(telemetry) if telemetry.interval > population.keep_connection => Duration::ZERO,
+        Some(telemetry) if telemetry.rhythm.longest_gap() > population.keep_connection => Duration::ZERO,
         Some(telemetry) => match telemetry.messages {
-            Some(messages) => {
-                let intervals = u32::try_from(messages.saturating_sub(1)).unwrap_or(u32::MAX);
-                telemetry.interval.saturating_mul(intervals).min(until_end)
-            }
+            // Messages that a change brings about may use up the number at once.
+            Some(_) if telemetry.rhythm.on_change.is_some() => Duration::ZERO,
+            Some(messages) => telemetry.rhythm.span(messages).min(until_end),
             None => until_end,
         },
     };
-    population.arrival.most_within(held, population.count, plan.duration)
+    population.starts(plan).most_within(held, plan.duration)
 }

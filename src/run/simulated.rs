@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::device::world::Key;
 use crate::emulator::config::{Config, Enrollment};
 use crate::emulator::ledger::Ledger;
 use crate::emulator::serve::{DPS_HOST, serve_in_memory};
 use crate::emulator::service::ConfigError;
-use crate::fleet::{Command, Destination, FleetError, Setup, Share, drive};
+use crate::fleet::{Command, Destination, DeviceKeys, FleetError, Setup, Share, drive};
 use crate::net::dial::{Endpoint, Network};
 use crate::net::memory::MemoryNetwork;
 use crate::plan::{Plan, Target};
@@ -70,7 +69,7 @@ pub enum SimulationError {
 /// [`SimulationError`] when the plan has another target, or by a bug.
 pub fn simulate(
     plan: &Plan,
-    keys: Vec<Key>,
+    keys: Vec<DeviceKeys>,
     enrollments: Vec<Enrollment>,
     options: &Options,
 ) -> Result<Simulated, SimulationError> {

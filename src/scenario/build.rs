@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::azure::dps;
 use crate::document::diagnostics::quote;
+use crate::document::node::Text;
 use crate::document::source::SourceId;
 use crate::document::values::{Refusal, listed, nearest};
 use crate::document::{Diagnostic, Diagnostics, Given, Origin, Spanned};
@@ -16,7 +17,7 @@ use crate::plan::{AzureTarget, Enrollment, HubTarget, KeySource, Keys, Plan, Tar
 use crate::rng;
 use crate::scenario::enrollment::{self, Enrollment as WrittenEnrollment};
 use crate::scenario::written::{Scenario, Target as WrittenTarget, TargetKind};
-use crate::scenario::{Options, build_emulator, build_fleet, build_threshold, emulator, host};
+use crate::scenario::{Options, build_emulator, build_fleet, build_roster, build_threshold, emulator, host};
 
 /// How long to wait for open answers after the end of a run that does not say.
 const DEFAULT_DRAIN: Duration = Duration::from_secs(20);
@@ -32,7 +33,7 @@ pub(super) struct Paths<'a> {
 
 impl Paths<'_> {
     /// A path in the file is relative to the file; one on the command line to the current directory, as typed.
-    fn resolve(&self, path: &str, origin: Origin) -> PathBuf {
+    pub(super) fn resolve(&self, path: &str, origin: Origin) -> PathBuf {
         match self.file.parent() {
             Some(directory) if origin.source == SourceId::FILE => directory.join(path),
             _ => PathBuf::from(path),
@@ -62,6 +63,7 @@ pub(super) fn plan(
     }
     if written.target.kind.value().is_some() {
         enrollments_suit_target(written, kind, diagnostics);
+        lists_suit_target(written, &enrollments, kind, diagnostics);
     }
     if enrollments.is_empty() {
         if kind != TargetKind::Emulator && written.enrollments.is_empty() {
@@ -84,14 +86,16 @@ pub(super) fn plan(
             .help("add for example [fleet.devices] with count = 1000 and start.rate = \"100/s\""),
         );
     }
-    let populations = build_fleet::populations(written, &enrollments, kind, diagnostics);
+    let seed = options.seed.unwrap_or_else(|| written.seed.value().copied().unwrap_or_else(rng::fresh_seed));
+    let context = build_fleet::Context { written, enrollments: &enrollments, target: kind, paths, seed };
+    let populations = build_fleet::populations(&context, diagnostics);
     let sends_from = sends_from(written, diagnostics);
     let thresholds = build_threshold::thresholds(written, &populations, kind, diagnostics);
     let mut run_id = [0; 4];
     rng::fill_from_system(&mut run_id);
     Plan {
         name: paths.file.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
-        seed: options.seed.unwrap_or_else(|| written.seed.value().copied().unwrap_or_else(rng::fresh_seed)),
+        seed,
         run_id: options.run_id.clone().unwrap_or_else(|| run_id.map(|byte| format!("{byte:02x}")).concat()),
         duration: written.duration.value().copied(),
         drain: written.drain.or(DEFAULT_DRAIN),
@@ -244,6 +248,26 @@ fn enrollments_suit_target(written: &Scenario, kind: TargetKind, diagnostics: &m
     }
 }
 
+/// A real service knows no keys that are made here.
+fn lists_suit_target(
+    written: &Scenario,
+    enrollments: &[Enrollment],
+    kind: TargetKind,
+    diagnostics: &mut Diagnostics,
+) {
+    for (enrollment, written) in enrollments.iter().zip(&written.enrollments) {
+        if let (Keys::List(list), Some(enrollment::Keys::List(path))) = (&enrollment.keys, &written.keys)
+            && !list.has_keys()
+            && kind != TargetKind::Emulator
+        {
+            diagnostics.push(
+                Diagnostic::error(path.origin, "the list has no column `key`, so the devices have no keys")
+                    .help("add the column, with the primary key of each enrollment; and chmod 600 the file"),
+            );
+        }
+    }
+}
+
 /// The enrollments with their keys; what concerns the emulator's hubs is filled in later.
 pub(super) fn enrollments(
     written: &[WrittenEnrollment],
@@ -275,6 +299,7 @@ pub(super) fn enrollments(
         .map(|written| Enrollment {
             name: written.name.clone(),
             keys: match &written.keys {
+                Some(enrollment::Keys::List(path)) => list(path, paths, diagnostics),
                 None => Keys::Group { primary: KeySource::Generated, secondary: None },
                 Some(enrollment::Keys::Group { primary, secondary }) => {
                     Keys::Group { primary: source(primary), secondary: optional(secondary) }
@@ -293,6 +318,15 @@ pub(super) fn enrollments(
             reprovision: written.reprovision.or(Default::default()),
         })
         .collect()
+}
+
+/// The devices of a list; one that cannot be used has been complained about.
+fn list(path: &Spanned<Text>, paths: &Paths<'_>, diagnostics: &mut Diagnostics) -> Keys {
+    let path = Spanned { value: path.value.value.clone(), origin: path.origin };
+    match build_roster::read(&path, paths, diagnostics) {
+        Some(list) => Keys::List(list),
+        None => Keys::Group { primary: KeySource::Generated, secondary: None },
+    }
 }
 
 fn sends_from(written: &Scenario, diagnostics: &mut Diagnostics) -> Duration {

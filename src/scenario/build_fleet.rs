@@ -1,62 +1,59 @@
 //! What `[fleet.NAME]` means.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::document::diagnostics::quote;
-use crate::document::values::Refusal;
-use crate::document::{Diagnostic, Diagnostics, Given, Origin};
-use crate::plan::{Arrival, Deadlines, Enrollment, IdPattern, Keys, Population, Protocol, Telemetry};
-use crate::scenario::build::{refused, unknown_name};
-use crate::scenario::fleet::{Fleet, Rhythm, Telemetry as WrittenTelemetry};
+use crate::document::{Diagnostic, Diagnostics, Given, Origin, Spanned};
+use crate::plan::{Arrival, Deadlines, Enrollment, Keys, Population, Protocol, SignWith, Starts};
+use crate::scenario::build::{Paths, refused, unknown_name};
+use crate::scenario::enrollment::Keys as WrittenKeys;
+use crate::scenario::fleet::{Fleet, Start};
 use crate::scenario::written::{Scenario, TargetKind};
-use crate::units::{MAX_DURATION, show_count, spell_duration};
+use crate::scenario::{build_roster, build_telemetry, trace};
+use crate::units::{show_count, spell_duration};
 
 const DEFAULT_KEEP_CONNECTION: Duration = Duration::from_secs(60);
-const DEFAULT_QUEUE: u64 = 100;
 
-pub(super) fn populations(
-    written: &Scenario,
-    enrollments: &[Enrollment],
-    target: TargetKind,
-    diagnostics: &mut Diagnostics,
-) -> Vec<Population> {
-    let mut first_ids = HashMap::new();
-    let mut populations = Vec::new();
-    for fleet in &written.fleets {
-        let population = population(fleet, written, enrollments, target, diagnostics);
-        // Ids are compared without case by the service. Patterns that agree in the first id usually agree in all.
-        let first_id = population.id.render(0, "run").to_ascii_lowercase();
-        if let Some(other) = first_ids.insert(first_id.clone(), fleet.origin)
-            && !first_id.is_empty()
-        {
-            let origin = id_origin(fleet);
-            diagnostics.push(
-                Diagnostic::error(origin, "devices of two fleets would have the same registration id")
-                    .related(other, "the other fleet")
-                    .help("give each fleet an `id` of its own, or an individual enrollment of its own"),
-            );
-        }
-        populations.push(population);
-    }
+/// What fleets are held against.
+pub(super) struct Context<'a> {
+    pub(super) written: &'a Scenario,
+    pub(super) enrollments: &'a [Enrollment],
+    pub(super) target: TargetKind,
+    pub(super) paths: &'a Paths<'a>,
+    pub(super) seed: u64,
+}
+
+pub(super) fn populations(context: &Context<'_>, diagnostics: &mut Diagnostics) -> Vec<Population> {
+    let fleets = &context.written.fleets;
+    let populations: Vec<Population> =
+        fleets.iter().map(|fleet| population(fleet, context, diagnostics)).collect();
+    build_roster::distinct(fleets, &populations, diagnostics);
     populations
 }
 
-fn population(
-    fleet: &Fleet,
-    written: &Scenario,
-    enrollments: &[Enrollment],
-    target: TargetKind,
-    diagnostics: &mut Diagnostics,
-) -> Population {
+fn population(fleet: &Fleet, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Population {
+    let Context { written, enrollments, target, paths, seed } = *context;
     let enrollment = enrollment(fleet, enrollments, diagnostics);
-    let individual = match enrollment.and_then(|index| enrollments.get(index)).map(|found| &found.keys) {
-        Some(Keys::Individual { registration_id, .. }) => Some(registration_id.as_str()),
+    let keys = enrollment.and_then(|index| enrollments.get(index)).map(|found| &found.keys);
+    let ids = build_roster::ids(fleet, paths, diagnostics);
+    let listed = build_roster::listed(keys, ids.as_ref());
+    let start = start(fleet, paths, diagnostics);
+    let traced = match &start {
+        Some(Arrival::Trace(trace)) => Some(trace.len()),
         _ => None,
     };
-    let count = count(fleet, enrollment.is_some(), individual.is_some(), diagnostics);
-    let arrival = arrival(fleet, count, individual.is_some(), diagnostics);
-    starts_before_the_end(fleet, &arrival, count, written, diagnostics);
+    // A list that cannot be used says how many there are, if not to us.
+    let is_listed = enrollment
+        .and_then(|index| written.enrollments.get(index))
+        .is_some_and(|enrollment| matches!(enrollment.keys, Some(WrittenKeys::List(_)) | None));
+    let says = Says { listed, traced, individual: matches!(keys, Some(Keys::Individual { .. })) };
+    let count = count(fleet, enrollment.is_some() && (listed.is_some() || !is_listed), &says, diagnostics);
+    let arrival = arrival(fleet, start, count, &says, diagnostics);
+    starts_before_the_end(
+        fleet,
+        Starts { arrival: &arrival, count, seed, population: &fleet.name },
+        written,
+        diagnostics,
+    );
     if target == TargetKind::Hub
         && let Some(provision) = fleet.provision.spanned()
     {
@@ -66,12 +63,13 @@ fn population(
         );
     }
     let deadlines = Deadlines::default();
-    let known_count = fleet.count.value().is_some() || individual.is_some();
+    let known_count = fleet.count.value().is_some() || listed.or(traced).is_some();
     Population {
         name: fleet.name.clone(),
         count,
-        id: id(fleet, count, individual, diagnostics),
+        roster: build_roster::roster(fleet, count, keys, ids, diagnostics),
         enrollment: enrollment.unwrap_or(0),
+        sign_with: sign_with(fleet, keys, diagnostics),
         arrival,
         provision: (target != TargetKind::Hub).then_some(Protocol::Https),
         connect: connect(fleet, target, diagnostics),
@@ -84,7 +82,41 @@ fn population(
         telemetry: fleet
             .telemetry
             .as_ref()
-            .map(|telemetry| self::telemetry(telemetry, count, known_count, written, diagnostics)),
+            .map(|telemetry| build_telemetry::telemetry(telemetry, count, known_count, written, diagnostics)),
+    }
+}
+
+/// Which key the devices sign with; the secondary one has to be there.
+fn sign_with(fleet: &Fleet, keys: Option<&Keys>, diagnostics: &mut Diagnostics) -> SignWith {
+    let has_secondary = match keys {
+        Some(Keys::Group { secondary, .. } | Keys::Individual { secondary, .. }) => secondary.is_some(),
+        Some(Keys::List(list)) => list.has_secondary_keys(),
+        None => true,
+    };
+    if let Some(Spanned { value: SignWith::Secondary, origin }) = fleet.sign_with.spanned()
+        && !has_secondary
+    {
+        diagnostics.push(
+            Diagnostic::error(*origin, "the enrollment has no secondary key to sign with").help(
+                "add secondary_key to the enrollment (a column of its list), or sign with the primary key",
+            ),
+        );
+    }
+    fleet.sign_with.or(SignWith::Primary)
+}
+
+/// The shape of the fleet's starts; `None` if it is not said, or broken.
+fn start(fleet: &Fleet, paths: &Paths<'_>, diagnostics: &mut Diagnostics) -> Option<Arrival> {
+    let Spanned { value, origin } = fleet.start.spanned()?;
+    match value {
+        Start::Shape(arrival) => Some(arrival.clone()),
+        Start::Trace(path) => match trace::read(&paths.resolve(&path.value, *origin)) {
+            Ok(trace) => Some(Arrival::Trace(trace)),
+            Err(refusal) => {
+                diagnostics.push(refused(*origin, refusal));
+                None
+            }
+        },
     }
 }
 
@@ -139,77 +171,73 @@ fn enrollment(fleet: &Fleet, enrollments: &[Enrollment], diagnostics: &mut Diagn
     }
 }
 
-fn count(fleet: &Fleet, has_enrollment: bool, individual: bool, diagnostics: &mut Diagnostics) -> u64 {
-    match &fleet.count {
-        Given::Value(count) if individual && count.value != 1 => {
-            diagnostics.push(
-                Diagnostic::error(count.origin, "an individual enrollment is for one device")
-                    .help("remove `count`, or use an enrollment group"),
-            );
-            1
+/// What besides `count` says how many devices there are.
+struct Says {
+    /// An individual enrollment, or a list of devices.
+    listed: Option<u64>,
+    /// A list of starts.
+    traced: Option<u64>,
+    /// The enrollment is for one device.
+    individual: bool,
+}
+
+fn count(fleet: &Fleet, has_enrollment: bool, says: &Says, diagnostics: &mut Diagnostics) -> u64 {
+    let mut limit = |count: u64, origin: Origin| {
+        let (most, message, help) = match (says.listed, says.traced) {
+            (Some(1), _) if says.individual => (
+                1,
+                "an individual enrollment is for one device".to_owned(),
+                "remove `count`, or use an enrollment group",
+            ),
+            (Some(rows), _) if count > rows => (
+                rows,
+                format!("the list has {} devices", show_count(rows)),
+                "lower `count`, or remove it to take them all",
+            ),
+            (_, Some(starts)) => (
+                starts,
+                format!("the list of starts has {} instants", show_count(starts)),
+                "lower `count`, or add instants",
+            ),
+            _ => return count,
+        };
+        if count > most {
+            diagnostics.push(Diagnostic::error(origin, message).help(help));
         }
-        Given::Absent if !individual && has_enrollment => {
+        count.min(most)
+    };
+    match (&fleet.count, says.listed.or(says.traced)) {
+        (Given::Value(count), _) => limit(count.value, count.origin),
+        (Given::Absent, Some(count)) => {
+            limit(count, fleet.start.spanned().map_or(fleet.origin, |start| start.origin))
+        }
+        (Given::Absent, None)
+            if has_enrollment
+                && fleet.ids.is_absent()
+                && !matches!(fleet.start.value(), Some(Start::Trace(_))) =>
+        {
             diagnostics.push(
                 Diagnostic::error(fleet.origin, format!("`[fleet.{}]` lacks `count`", fleet.name))
                     .help("add for example count = 500: how many devices there are"),
             );
             1
         }
-        count => count.or(1),
+        _ => 1,
     }
 }
 
-fn id(fleet: &Fleet, count: u64, individual: Option<&str>, diagnostics: &mut Diagnostics) -> IdPattern {
-    if let Some(registration_id) = individual {
-        if let Some(id) = fleet.id.spanned() {
-            diagnostics.push(
-                Diagnostic::error(
-                    id.origin,
-                    "the id of this fleet's device is the enrollment's registration id",
-                )
-                .help("remove `id`"),
-            );
-        }
-        return IdPattern::parse(registration_id, 1).unwrap_or_else(|_| IdPattern::empty());
-    }
-    let default = format!("{}-{{n:05}}", fleet.name);
-    let (pattern, from_environment) = match &fleet.id {
-        Given::Value(id) => (id.value.value.as_str(), id.value.written.as_deref()),
-        _ => (default.as_str(), None),
-    };
-    match IdPattern::parse(pattern, count) {
-        Ok(pattern) => pattern,
-        Err(error) => {
-            let message = match from_environment {
-                Some(written) => {
-                    format!("{} is not a pattern of ids once the environment is filled in", quote(written))
-                }
-                None => error.to_string(),
-            };
-            let refusal = match message.split_once("; ") {
-                Some((reason, remedy)) => Refusal::new(reason, remedy),
-                None => Refusal::new(message, format!("for example id = \"{default}\"")),
-            };
-            // A name that no id can be made of was complained about already, and stands in no `id`.
-            if fleet.id.value().is_some() {
-                diagnostics.push(refused(id_origin(fleet), refusal));
-            } else if !diagnostics.has_errors() {
-                diagnostics.push(refused(fleet.origin, refusal));
-            }
-            IdPattern::empty()
-        }
-    }
-}
-
-fn id_origin(fleet: &Fleet) -> Origin {
-    fleet.id.spanned().map_or(fleet.origin, |id| id.origin)
-}
-
-fn arrival(fleet: &Fleet, count: u64, individual: bool, diagnostics: &mut Diagnostics) -> Arrival {
+fn arrival(
+    fleet: &Fleet,
+    start: Option<Arrival>,
+    count: u64,
+    says: &Says,
+    diagnostics: &mut Diagnostics,
+) -> Arrival {
     let at_once = Arrival::Burst { at: Duration::ZERO };
     // A broken count is no reason to ask for a start as well.
-    let single = count == 1 && (individual || fleet.count.value() == Some(&1));
-    if fleet.start.is_absent() && !single && fleet.count.value().is_some() {
+    let single = count == 1 && (says.listed.is_some() || fleet.count.value() == Some(&1));
+    let known = fleet.count.value().is_some() || says.listed.is_some();
+    if fleet.start.is_absent() && !single && known {
         diagnostics.push(
             Diagnostic::error(
                 fleet.origin,
@@ -218,131 +246,32 @@ fn arrival(fleet: &Fleet, count: u64, individual: bool, diagnostics: &mut Diagno
             .help("add for example start.rate = \"100/s\", or start.burst = { at = \"0s\" } for all at once"),
         );
     }
-    fleet.start.or(at_once)
+    start.unwrap_or(at_once)
 }
 
 /// Warns of devices that never start.
 fn starts_before_the_end(
     fleet: &Fleet,
-    arrival: &Arrival,
-    count: u64,
+    starts: Starts<'_>,
     written: &Scenario,
     diagnostics: &mut Diagnostics,
 ) {
     let (Some(start), Some(duration)) = (fleet.start.spanned(), written.duration.value()) else { return };
-    if arrival.due(count - 1) < *duration {
+    if starts.last() < *duration {
         return;
     }
-    // Starts never go back in time, so the first that is too late can be searched for.
-    let (mut low, mut high) = (0, count - 1);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if arrival.due(middle) < *duration { low = middle + 1 } else { high = middle }
-    }
+    let before_the_end = duration.checked_sub(Duration::from_nanos(1)).unwrap_or_default();
+    let too_late = starts.count - starts.started_by(before_the_end);
     diagnostics.push(
         Diagnostic::warning(
             start.origin,
             format!(
                 "{} of {} devices never start: the run ends at {}",
-                show_count(count - low),
-                show_count(count),
+                show_count(too_late),
+                show_count(starts.count),
                 spell_duration(*duration)
             ),
         )
         .help("start them faster, or raise `duration`"),
     );
-}
-
-fn telemetry(
-    telemetry: &WrittenTelemetry,
-    count: u64,
-    known_count: bool,
-    written: &Scenario,
-    diagnostics: &mut Diagnostics,
-) -> Telemetry {
-    let interval = match telemetry.rhythm.value() {
-        Some(Rhythm::Every(every)) => *every,
-        Some(Rhythm::FleetRate(rate)) => Telemetry::interval_of_fleet_rate(*rate, count),
-        None => MAX_DURATION,
-    };
-    let rhythm_origin = telemetry.rhythm.spanned().map_or(telemetry.origin, |rhythm| rhythm.origin);
-    if interval > MAX_DURATION && known_count {
-        diagnostics.push(
-            Diagnostic::error(
-                rhythm_origin,
-                format!("each device would send every {}", spell_duration(interval)),
-            )
-            .help(format!(
-                "raise the rate: the longest time between two messages is {}",
-                spell_duration(MAX_DURATION)
-            )),
-        );
-    }
-    let at_once = interval.is_zero();
-    if telemetry.messages.is_absent() && at_once {
-        diagnostics.push(
-            Diagnostic::error(
-                rhythm_origin,
-                "`every = \"0s\"` sends all messages at once, but nothing says how many",
-            )
-            .help("add for example messages = 10"),
-        );
-    } else if telemetry.messages.is_absent() && written.duration.is_absent() {
-        diagnostics.push(
-            Diagnostic::error(rhythm_origin, "nothing ends this telemetry, so the run would never end")
-                .help("add messages = 10 here, or duration = \"5m\" at the top of the scenario"),
-        );
-    }
-    if let Some(jitter) = telemetry.jitter.spanned()
-        && jitter.value > interval / 2
-        && telemetry.rhythm.value().is_some()
-        && known_count
-    {
-        diagnostics.push(
-            Diagnostic::error(
-                jitter.origin,
-                format!(
-                    "`jitter` is more than half of the time between two messages, {}",
-                    spell_duration(interval)
-                ),
-            )
-            .help(format!(
-                "use at most \"{}\": messages would overtake each other",
-                spell_duration(interval / 2)
-            )),
-        );
-    }
-    if let Some(in_flight) = telemetry.in_flight.spanned()
-        && in_flight.value > 1
-    {
-        diagnostics.push(
-            Diagnostic::error(in_flight.origin, "https carries one request at a time on a connection")
-                .help("use in_flight = 1, or remove it"),
-        );
-    }
-    let queue = telemetry.queue.or(DEFAULT_QUEUE);
-    if let Some(messages) = telemetry.messages.spanned()
-        && at_once
-        && messages.value > queue.saturating_add(1)
-    {
-        diagnostics.push(
-            Diagnostic::warning(
-                messages.origin,
-                format!(
-                    "{} messages are due at once and {} fit into the queue: the others will not be sent",
-                    show_count(messages.value),
-                    show_count(queue)
-                ),
-            )
-            .help(format!("raise `queue` to {}", messages.value)),
-        );
-    }
-    Telemetry {
-        interval,
-        jitter: telemetry.jitter.or(Duration::ZERO),
-        messages: telemetry.messages.value().copied(),
-        in_flight: 1,
-        queue: u32::try_from(queue).unwrap_or(u32::MAX),
-        payload: telemetry.payload.or(Default::default()),
-    }
 }

@@ -37,6 +37,8 @@ pub(super) enum Keys {
         primary: Given<KeySource>,
         secondary: Given<KeySource>,
     },
+    /// Path of a list of devices.
+    List(Spanned<Text>),
 }
 
 impl Keys {
@@ -46,6 +48,7 @@ impl Keys {
             Self::Group { primary, secondary } | Self::Individual { primary, secondary, .. } => {
                 [primary, secondary]
             }
+            Self::List(_) => [&Given::Absent, &Given::Absent],
         }
     }
 }
@@ -110,17 +113,17 @@ pub(super) fn read(name: String, reader: &Reader<'_>, diagnostics: &mut Diagnost
 
 fn individual(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Option<Keys> {
     let entry = reader.entry("individual")?;
-    if matches!(entry.node.value, Value::Text(_)) {
-        diagnostics.push(
-            Diagnostic::error(
-                entry.node.origin,
-                "`individual` is a string; files of individual enrollments are not supported by this version",
-            )
-            .help("write individual = { registration_id = \"device-1\", key = { env = \"DEVICE_KEY\" } }"),
-        );
+    if let Value::Text(path) = &entry.node.value {
+        return Some(Keys::List(Spanned { value: path.clone(), origin: entry.node.origin }));
+    }
+    if !matches!(entry.node.value, Value::Table(_) | Value::Unknown) {
+        if let Some(key) = keys::ENROLLMENT.key("individual") {
+            diagnostics.push(wrong_kind(key, &entry.node));
+        }
         return None;
     }
-    let reader = reader.table("individual", diagnostics)?;
+    let path = format!("{}.individual", reader.path());
+    let reader = Reader::open(&keys::INDIVIDUAL, path, entry.key_origin, &entry.node, diagnostics)?;
     let refuse = |text: &Text, reason: String| Refusal {
         message: format!("{} is not a legal id: {reason}", quote(text.shown())),
         help: None,
@@ -235,7 +238,8 @@ pub(super) fn conceal_keys(node: &Node, diagnostics: &mut Diagnostics) {
     match &node.value {
         Value::Table(entries) => {
             for entry in entries {
-                let harmless = HARMLESS.contains(&entry.key.as_str()) && !misused(&entry.key, &entry.node);
+                let harmless = (HARMLESS.contains(&entry.key.as_str()) || is_path(&entry.key, &entry.node))
+                    && !misused(&entry.key, &entry.node);
                 if !harmless || matches!(entry.node.value, Value::Table(_)) {
                     conceal_keys(&entry.node, diagnostics);
                 }
@@ -262,6 +266,11 @@ pub(super) fn conceal_keys(node: &Node, diagnostics: &mut Diagnostics) {
         }
         _ => {}
     }
+}
+
+/// Whether `individual` holds the path of a list: base64 has no point.
+fn is_path(key: &str, node: &Node) -> bool {
+    key == "individual" && matches!(&node.value, Value::Text(text) if text.value.contains('.'))
 }
 
 /// Whether `env` holds something that is no variable's name.

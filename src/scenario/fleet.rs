@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use crate::document::node::Text;
+use crate::document::node::{Node, Text};
 use crate::document::source::Origin;
-use crate::document::values::Refusal;
+use crate::document::values::{Refusal, duration, durations, read_node};
 use crate::document::{Diagnostics, Given, Reader, Spanned};
 use crate::payload::{Payload, TemplateError};
-use crate::plan::Arrival;
+use crate::plan::{Arrival, OnChange, SignWith};
 use crate::scenario::enrollment::check_name;
+use crate::scenario::keys;
 use crate::units::Rate;
 
 /// One population.
@@ -18,8 +19,10 @@ pub(super) struct Fleet {
     pub(super) origin: Origin,
     pub(super) count: Given<u64>,
     pub(super) id: Given<Text>,
+    pub(super) ids: Given<Text>,
     pub(super) enrollment: Given<Text>,
-    pub(super) start: Given<Arrival>,
+    pub(super) sign_with: Given<SignWith>,
+    pub(super) start: Given<Start>,
     pub(super) provision: Given<&'static str>,
     pub(super) connect: Given<&'static str>,
     pub(super) register_deadline: Given<Duration>,
@@ -29,11 +32,23 @@ pub(super) struct Fleet {
     pub(super) telemetry: Option<Telemetry>,
 }
 
+/// When devices start.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Start {
+    /// As a shape says.
+    Shape(Arrival),
+    /// At the instants in this file, relative to the scenario.
+    Trace(Text),
+}
+
 /// What it sends.
 #[derive(Debug)]
 pub(super) struct Telemetry {
     pub(super) origin: Origin,
     pub(super) rhythm: Given<Rhythm>,
+    pub(super) on_change: Given<OnChange>,
+    pub(super) offset: Given<Duration>,
+    pub(super) qos: Given<u64>,
     pub(super) messages: Given<u64>,
     pub(super) jitter: Given<Duration>,
     pub(super) in_flight: Given<u64>,
@@ -42,16 +57,18 @@ pub(super) struct Telemetry {
 }
 
 /// When it sends.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Rhythm {
-    /// Time between two messages of one device.
-    Every(Duration),
+    /// Times between two messages of one device, taken in turn.
+    Every(Vec<Duration>),
     /// Messages per second of all devices together.
     FleetRate(Rate),
 }
 
 pub(super) fn read(name: String, reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Fleet {
     check_name("fleet", &name, reader.origin(), diagnostics);
+    let one_of = "devices are numbered or listed";
+    reader.one_of(&["id", "ids"], None, one_of, diagnostics);
     let deadline = reader.table("deadline", diagnostics);
     let mut step = |name| {
         deadline.as_ref().map_or(Given::Absent, |deadline: &Reader<'_>| deadline.duration(name, diagnostics))
@@ -63,7 +80,11 @@ pub(super) fn read(name: String, reader: &Reader<'_>, diagnostics: &mut Diagnost
         origin: reader.origin(),
         count: reader.count("count", diagnostics),
         id: reader.text("id", diagnostics),
+        ids: reader.text("ids", diagnostics),
         enrollment: reader.text("enrollment", diagnostics),
+        sign_with: reader.choice("sign_with", diagnostics).check(diagnostics, |name| {
+            Ok(if name == "secondary" { SignWith::Secondary } else { SignWith::Primary })
+        }),
         start: start(reader, diagnostics),
         provision: reader.choice("provision", diagnostics),
         connect: reader.choice("connect", diagnostics),
@@ -75,58 +96,59 @@ pub(super) fn read(name: String, reader: &Reader<'_>, diagnostics: &mut Diagnost
     }
 }
 
-fn start(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Given<Arrival> {
+fn start(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Given<Start> {
     if reader.is_absent("start") {
         return Given::Absent;
     }
     let Some(table) = reader.table("start", diagnostics) else { return Given::Broken };
     let which = table.one_of(
-        &["rate", "ramp", "burst"],
+        &["rate", "ramp", "staircase", "poisson", "burst", "trace"],
         Some("for example start.rate = \"100/s\""),
         "devices start in one way",
         diagnostics,
     );
-    match which {
-        Some("rate") => table.rate("rate", diagnostics).check(diagnostics, |rate| Ok(Arrival::Rate(rate))),
-        Some("ramp") => {
-            let Some(ramp) = table.table("ramp", diagnostics) else { return Given::Broken };
+    let Some(which) = which else { return Given::Broken };
+    let arrival = match which {
+        "rate" => return table.rate("rate", diagnostics).map(|rate| Start::Shape(Arrival::Rate(rate))),
+        "poisson" => {
+            return table.rate("poisson", diagnostics).map(|rate| Start::Shape(Arrival::Poisson(rate)));
+        }
+        "trace" => return table.text("trace", diagnostics).map(Start::Trace),
+        "ramp" => table.table("ramp", diagnostics).and_then(|ramp| {
             let (from, to) = (ramp.rate("from", diagnostics), ramp.rate("to", diagnostics));
             let over = ramp.duration("over", diagnostics);
-            match (from.value(), to.value(), over.value()) {
-                (Some(from), Some(to), Some(over)) => Given::Value(Spanned {
-                    value: Arrival::Ramp { from: *from, to: *to, over: *over },
-                    origin: table.key_origin("ramp"),
-                }),
-                _ => Given::Broken,
-            }
-        }
-        Some(_) => {
-            let Some(burst) = table.table("burst", diagnostics) else { return Given::Broken };
-            match burst.duration("at", diagnostics) {
-                Given::Broken => Given::Broken,
-                at => Given::Value(Spanned {
-                    value: Arrival::Burst { at: at.or(Duration::ZERO) },
-                    origin: table.key_origin("burst"),
-                }),
-            }
-        }
-        None => Given::Broken,
-    }
+            Some(Arrival::Ramp { from: *from.value()?, to: *to.value()?, over: *over.value()? })
+        }),
+        "staircase" => table.table("staircase", diagnostics).and_then(|stairs| {
+            let (from, to) = (stairs.rate("from", diagnostics), stairs.rate("to", diagnostics));
+            let (step, every) = (stairs.rate("step", diagnostics), stairs.duration("every", diagnostics));
+            let (from, to, step) = (*from.value()?, *to.value()?, *step.value()?);
+            Some(Arrival::Staircase { from, to, step, every: *every.value()? })
+        }),
+        _ => table.table("burst", diagnostics).and_then(|burst| match burst.duration("at", diagnostics) {
+            Given::Broken => None,
+            at => Some(Arrival::Burst { at: at.or(Duration::ZERO) }),
+        }),
+    };
+    let origin = table.key_origin(which);
+    arrival.map_or(Given::Broken, |arrival| Given::Value(Spanned { value: Start::Shape(arrival), origin }))
 }
 
 fn telemetry(table: &Reader<'_>, diagnostics: &mut Diagnostics) -> Telemetry {
+    const EXAMPLE: &str =
+        "for example every = \"10s\" (per device), or fleet_rate = \"50/s\" (all devices together)";
+    let on_change = on_change(table, diagnostics);
     let rhythm = table.one_of(
         &["every", "fleet_rate"],
-        Some("for example every = \"10s\" (per device), or fleet_rate = \"50/s\" (all devices together)"),
+        on_change.is_absent().then_some(EXAMPLE),
         "`every` is per device, `fleet_rate` is the total",
         diagnostics,
     );
     let rhythm = match rhythm {
-        Some("every") => {
-            table.duration("every", diagnostics).check(diagnostics, |every| Ok(Rhythm::Every(every)))
-        }
-        Some(_) => {
-            table.rate("fleet_rate", diagnostics).check(diagnostics, |rate| Ok(Rhythm::FleetRate(rate)))
+        Some("every") => every(table, diagnostics),
+        Some(_) => table.rate("fleet_rate", diagnostics).map(Rhythm::FleetRate),
+        None if table.is_absent("every") && table.is_absent("fleet_rate") && !on_change.is_absent() => {
+            Given::Absent
         }
         None => Given::Broken,
     };
@@ -142,11 +164,44 @@ fn telemetry(table: &Reader<'_>, diagnostics: &mut Diagnostics) -> Telemetry {
     Telemetry {
         origin: table.origin(),
         rhythm,
+        on_change,
+        offset: table.duration("offset", diagnostics),
+        qos: table.count("qos", diagnostics),
         messages: table.count("messages", diagnostics),
         jitter: table.duration("jitter", diagnostics),
         in_flight: table.count("in_flight", diagnostics),
         queue: table.count("queue", diagnostics),
         payload,
+    }
+}
+
+fn every(table: &Reader<'_>, diagnostics: &mut Diagnostics) -> Given<Rhythm> {
+    let (Some(entry), Some(key)) = (table.entry("every"), keys::TELEMETRY.key("every")) else {
+        return Given::Broken;
+    };
+    let read = |key, node: &Node| {
+        durations(key, node).or_else(|| Some(duration(key, node)?.map(|every| vec![every])))
+    };
+    read_node(key, &entry.node, diagnostics, read).map(Rhythm::Every)
+}
+
+fn on_change(table: &Reader<'_>, diagnostics: &mut Diagnostics) -> Given<OnChange> {
+    if table.is_absent("on_change") {
+        return Given::Absent;
+    }
+    let Some(change) = table.table("on_change", diagnostics) else { return Given::Broken };
+    let (every, gap) = (change.duration("every", diagnostics), change.duration("gap", diagnostics));
+    let messages = change.count("messages", diagnostics);
+    match (every.value(), &messages, &gap) {
+        (None, ..) | (_, Given::Broken, _) | (.., Given::Broken) => Given::Broken,
+        (Some(every), ..) => Given::Value(Spanned {
+            value: OnChange {
+                every: *every,
+                messages: u32::try_from(messages.or(1)).unwrap_or(u32::MAX),
+                gap: gap.or(Duration::ZERO),
+            },
+            origin: table.key_origin("on_change"),
+        }),
     }
 }
 

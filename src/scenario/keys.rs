@@ -141,9 +141,9 @@ pub static ENROLLMENT: Table = Table {
         ),
         Key::new(
             "individual",
-            Shape::Table(&INDIVIDUAL),
+            Shape::Any(&[Shape::Text, Shape::Table(&INDIVIDUAL)]),
             "{ registration_id = \"device-1\", key = { env = \"DEVICE_KEY\" } }",
-            "Instead of a group: one device with its own key.",
+            "Instead of a group: one device with its own key, or the path of a CSV with a row for each device: registration_id, key, and device_id and secondary_key if wanted.",
         ),
         Key::new(
             "enabled",
@@ -243,13 +243,19 @@ pub static FLEET: Table = Table {
             "count",
             Shape::Count { min: 1, max: MAX_DEVICES },
             "500",
-            "How many devices; may be left out for an individual enrollment, which is one.",
+            "How many devices; may be left out where an individual enrollment, a list of devices or a list of starts says it.",
         ),
         Key::new(
             "id",
             Shape::Text,
             "\"sensor-{n:05}\"",
-            "Registration id of each device: {n} is its number from 0, {run} differs from run to run; NAME-{n:05} by default.",
+            "Registration id of each device: {n} is its number from 0, {n+1000} counts from 1000, {run} differs from run to run; NAME-{n:05} by default.",
+        ),
+        Key::new(
+            "ids",
+            Shape::Text,
+            "\"serials.csv\"",
+            "Instead of id: path of a CSV with a column registration_id and a row for each device, whose keys are derived from the group's; relative to the scenario file.",
         ),
         Key::new(
             "enrollment",
@@ -257,6 +263,13 @@ pub static FLEET: Table = Table {
             "\"plant\"",
             "Name of the enrollment; may be left out if there is only one.",
         ),
+        Key::new(
+            "sign_with",
+            Shape::Choice { names: &["primary", "secondary"], later: &[] },
+            "\"secondary\"",
+            "Which of the enrollment's keys the devices sign with, or derive theirs from; primary by default.",
+        )
+        .default("\"primary\""),
         Key::new(
             "start",
             Shape::Table(&START),
@@ -295,7 +308,7 @@ pub static FLEET: Table = Table {
 /// `start` of a fleet.
 pub static START: Table = Table {
     name: "[fleet.NAME.start]",
-    about: "When devices start: exactly one of rate, ramp and burst.",
+    about: "When devices start: exactly one of these shapes.",
     keys: &[
         Key::new("rate", Shape::Rate, "\"100/s\"", "Evenly: devices started per second, whole fleet."),
         Key::new(
@@ -304,9 +317,41 @@ pub static START: Table = Table {
             "{ from = \"10/s\", to = \"60/s\", over = \"60s\" }",
             "From one rate to another, then at the second.",
         ),
+        Key::new(
+            "staircase",
+            Shape::Table(&STAIRCASE),
+            "{ from = \"10/s\", to = \"60/s\", step = \"10/s\", every = \"60s\" }",
+            "From one rate to another in steps, then at the second.",
+        ),
+        Key::new(
+            "poisson",
+            Shape::Rate,
+            "\"100/s\"",
+            "As independent devices come, with exponential gaps: the mean of devices started per second, whole fleet.",
+        ),
         Key::new("burst", Shape::Table(&BURST), "{ at = \"0s\" }", "All at once."),
+        Key::new(
+            "trace",
+            Shape::Text,
+            "\"starts.txt\"",
+            "At given instants: path of a file with one a line, in ascending order, as seconds (12.5) or with a unit (1m30s); relative to the scenario file.",
+        ),
     ],
-    later: &["poisson", "trace"],
+    later: &[],
+};
+
+/// `start.staircase` of a fleet.
+pub static STAIRCASE: Table = Table {
+    name: "[fleet.NAME.start.staircase]",
+    about: "Starts per second that change in steps: { from = \"10/s\", to = \"60/s\", step = \"10/s\", every = \"60s\" }.",
+    keys: &[
+        Key::new("from", Shape::Rate, "\"10/s\"", "Starts per second on the first stair.").required(),
+        Key::new("to", Shape::Rate, "\"60/s\"", "Starts per second on the last stair, which has no end.")
+            .required(),
+        Key::new("step", Shape::Rate, "\"10/s\"", "How much a stair differs from the one before.").required(),
+        Key::new("every", POSITIVE_DURATION, "\"60s\"", "How long each stair lasts.").required(),
+    ],
+    later: &[],
 };
 
 /// `start.ramp` of a fleet.
@@ -348,15 +393,21 @@ pub static TELEMETRY: Table = Table {
     keys: &[
         Key::new(
             "every",
-            ANY_DURATION,
+            Shape::Any(&[ANY_DURATION, Shape::Durations { min: Duration::from_nanos(1), max: MAX_DURATION }]),
             "\"10s\"",
-            "Per device: time between two messages; 0s sends all of `messages` at once.",
+            "Per device: time between two messages, or a list of times that are taken in turn; 0s sends all of `messages` at once.",
         ),
         Key::new(
             "fleet_rate",
             Shape::Rate,
             "\"50/s\"",
             "Instead of every: messages per second of the whole fleet.",
+        ),
+        Key::new(
+            "on_change",
+            Shape::Table(&ON_CHANGE),
+            "{ every = \"5m\", messages = 3, gap = \"200ms\" }",
+            "Bursts of messages at instants that nobody foresees, besides `every` or instead of it.",
         ),
         Key::new(
             "messages",
@@ -370,6 +421,19 @@ pub static TELEMETRY: Table = Table {
             "\"500ms\"",
             "Each message is moved by up to this, either way; at most half of `every`, 0s by default.",
         ),
+        Key::new(
+            "offset",
+            ANY_DURATION,
+            "\"5s\"",
+            "When the first message is due, counted from the first connection; drawn for each device by default, so that a fleet's messages are spread evenly.",
+        ),
+        Key::new(
+            "qos",
+            Shape::Count { min: 0, max: 1 },
+            "1",
+            "Whether the hub confirms messages: 1, or 0 for none; https always does, and takes 1 only.",
+        )
+        .default("1"),
         Key::new(
             "in_flight",
             Shape::Count { min: 1, max: 65_535 },
@@ -390,7 +454,27 @@ pub static TELEMETRY: Table = Table {
         ),
         Key::new("bytes", Shape::Size, "\"2 KiB\"", "Instead of json: so many random bytes."),
     ],
-    later: &["qos", "payload", "properties", "batch"],
+    later: &["payload", "properties", "batch"],
+};
+
+/// `on_change` of a fleet's telemetry.
+pub static ON_CHANGE: Table = Table {
+    name: "[fleet.NAME.telemetry.on_change]",
+    about: "Bursts of messages: { every = \"5m\", messages = 3, gap = \"200ms\" }.",
+    keys: &[
+        Key::new(
+            "every",
+            POSITIVE_DURATION,
+            "\"5m\"",
+            "Per device: mean time from the end of one burst to the next; exponential, as independent events are.",
+        )
+        .required(),
+        Key::new("messages", Shape::Count { min: 1, max: 10_000 }, "3", "Messages of a burst; 1 by default.")
+            .default("1"),
+        Key::new("gap", UP_TO_AN_HOUR, "\"200ms\"", "Time between two messages of a burst; 0s by default.")
+            .default("\"0s\""),
+    ],
+    later: &[],
 };
 
 /// `[measure]`.

@@ -4,7 +4,8 @@
 //! the page, each with its place and still optional; `build` applies every default once, holds the parts against each
 //! other and makes the plan, in which no option is left open.
 //!
-//! What this module never does: open a socket, read a key, or look at the process environment (it is given a lookup).
+//! What this module never does: open a socket, keep a key (those of a list are checked and forgotten), or look at the process
+//! environment (it is given a lookup).
 
 use std::path::Path;
 
@@ -17,6 +18,8 @@ use crate::rng;
 mod build;
 mod build_emulator;
 mod build_fleet;
+mod build_roster;
+mod build_telemetry;
 mod build_threshold;
 mod emulator;
 mod enrollment;
@@ -24,6 +27,7 @@ mod fleet;
 mod host;
 pub mod keys;
 mod threshold;
+mod trace;
 mod written;
 
 pub use build_emulator::DEFAULT_ID_SCOPE;

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::emulator::config;
 use crate::plan::threshold::{Comparison, Ending, Metric, Statistic};
-use crate::plan::{Arrival, KeySource, Keys, Target};
+use crate::plan::{Arrival, KeySource, Keys, Offset, OnChange, Roster, SignWith, Target};
 use crate::rng::Distribution;
 use crate::step::Milestone;
 
@@ -62,6 +62,14 @@ fn plan(text: &str) -> Plan {
     load_bytes(text.as_bytes(), &[]).unwrap_or_else(|told| panic!("{told}")).plan
 }
 
+/// Registration id of device `n` of a numbered population.
+fn id(plan: &Plan, population: usize, n: u64) -> String {
+    match &plan.populations[population].roster {
+        Roster::Pattern(pattern) => pattern.render(n, &plan.run_id),
+        Roster::List(list) => panic!("{list:?}"),
+    }
+}
+
 fn told(text: &str) -> String {
     load_bytes(text.as_bytes(), &[]).map(|loaded| loaded.plan).expect_err("a scenario with a mistake")
 }
@@ -89,10 +97,10 @@ fn the_minimal_file_means_what_the_design_says() {
     assert!(plan.run_id.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)));
     let population = &plan.populations[0];
     assert_eq!((population.name.as_str(), population.count), ("devices", 1_000));
-    assert_eq!(population.registration_id(&plan, 7), "devices-00007");
+    assert_eq!(id(&plan, 0, 7), "devices-00007");
     assert_eq!(population.arrival, Arrival::Rate("100/s".parse().unwrap()));
     let telemetry = population.telemetry.as_ref().unwrap();
-    assert_eq!((telemetry.interval, telemetry.messages), (Duration::from_secs(2), Some(5)));
+    assert_eq!((&telemetry.rhythm.every[..], telemetry.messages), (&[Duration::from_secs(2)][..], Some(5)));
     assert_eq!((telemetry.in_flight, telemetry.queue), (1, 100));
     let Target::Emulator(target) = &plan.target else { panic!("the emulator") };
     assert_eq!((target.id_scope.as_str(), &target.dps), ("0ne00000001", &config::Dps::default()));
@@ -174,14 +182,17 @@ fn every_key_reaches_the_plan() {
     assert_eq!((registration_id.as_str(), device_id.as_deref()), ("gw-1", Some("gateway(1)")));
     assert!(path.is_absolute() && path.ends_with("gw.key"), "relative to the scenario: {path:?}");
     let (sensors, gateways) = (&plan.populations[0], &plan.populations[1]);
-    assert_eq!(sensors.registration_id(&plan, 1), format!("sensor-00001-{}", plan.run_id));
+    assert_eq!(id(&plan, 0, 1), format!("sensor-00001-{}", plan.run_id));
     assert_eq!(sensors.deadlines.register, Duration::from_secs(50));
     assert_eq!(sensors.keep_connection, Duration::from_secs(5));
     let telemetry = sensors.telemetry.as_ref().unwrap();
-    assert_eq!((telemetry.interval, telemetry.jitter), (Duration::from_secs(10), Duration::from_secs(5)));
+    assert_eq!(
+        (&telemetry.rhythm.every[..], telemetry.rhythm.jitter),
+        (&[Duration::from_secs(10)][..], Duration::from_secs(5))
+    );
     assert_eq!((telemetry.queue, telemetry.payload.content_type()), (0, "application/octet-stream"));
     assert_eq!((gateways.count, gateways.enrollment), (1, 1));
-    assert_eq!(gateways.registration_id(&plan, 0), "gw-1");
+    assert_eq!(id(&plan, 1, 0), "gw-1");
     assert_eq!(gateways.arrival, Arrival::Burst { at: Duration::ZERO });
     assert_eq!(plan.thresholds[0].population, Some(0));
     let Target::Emulator(target) = &plan.target else { panic!("the emulator") };
@@ -227,7 +238,7 @@ fn the_quickstart_reads_four_variables_and_none_of_them_is_the_key() {
     assert_eq!(name, "PROVISIONING_SYMMETRIC_KEY");
     let unset = load(&shipped("quickstart.toml"), &Options::default(), &|_| None).unwrap_err();
     assert_eq!(unset.counts(), (3, 0), "{}", unset.render(false, None));
-    assert_eq!(loaded.plan.populations[0].registration_id(&loaded.plan, 0), "test-1");
+    assert_eq!(id(&loaded.plan, 0, 0), "test-1");
 }
 
 #[test]
@@ -384,7 +395,7 @@ fn each_contradiction_is_told_with_its_remedy() {
         ("[fleet.x]\ncount = 5\n".to_owned(), "does not say when its devices start"),
         ("[fleet.x]\ncount = 5\nid = 'same'\nstart.rate = '1/s'\n".to_owned(), "would all have the id"),
         ("[fleet.x]\ncount = 5\nstart.rate = '1/s'\nstart.burst = {}\n".to_owned(), "both `rate` and `burst`"),
-        ("[fleet.x]\ncount = 5\nstart = {}\n".to_owned(), "lacks `rate`, `ramp` or `burst`"),
+        ("[fleet.x]\ncount = 5\nstart = {}\n".to_owned(), "lacks `rate`, `ramp`, `staircase`, `poisson`, `burst` or `trace`"),
         ("[fleet.X]\ncount = 1\n".to_owned(), "is not a name for a fleet"),
         (format!("{ONE}deadline.send = '2h'\n"), "at most 1h"),
         (format!("{ONE}[fleet.x.telemetry]\nmessages = 1\n"), "lacks `every` or `fleet_rate`"),
@@ -533,6 +544,146 @@ fn the_emulator_part_is_read_from_any_scenario() {
     assert!(load("version = 1\n[emulatr]\n").unwrap_err().contains("did you mean `emulator`"));
     assert!(load("").unwrap_err().contains("lacks `version`"));
     assert!(load_emulator(&shipped("ci-smoke.toml"), &Options::default(), &variable).is_ok());
+}
+
+/// The plan of a scenario beside which these files lie, or what is told of it.
+fn plan_with_files(text: &str, files: &[(&str, &str)]) -> Result<Plan, String> {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, content) in files {
+        let path = directory.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
+    }
+    let path = directory.path().join("s.toml");
+    std::fs::write(&path, text).unwrap();
+    load(&path, &Options::default(), &variable)
+        .map(|loaded| loaded.plan)
+        .map_err(|diagnostics| shown(&diagnostics, directory.path()))
+}
+
+#[test]
+fn devices_come_from_lists_and_starts_from_files() {
+    let key = "c2l4dGVlbi1ieXRlcy1vay4=";
+    let gateways =
+        format!("registration_id,key,device_id,secondary_key\ngw-1,{key},roof(1),{key}\ngw-2,{key},,{key}\n");
+    let plan = plan_with_files(
+        "version = 1\nduration = '1m'\n[enrollment.gateways]\nindividual = 'gateways.csv'\n\
+         [enrollment.plant]\ngroup_key = 'generated'\nsecondary_key = 'generated'\n\
+         [fleet.gateways]\nenrollment = 'gateways'\nstart.rate = '10/s'\nsign_with = 'secondary'\n\
+         [fleet.serials]\nenrollment = 'plant'\nids = 'serials.csv'\nstart.trace = 'starts.txt'\nsign_with = 'secondary'\n\
+         [fleet.few]\nenrollment = 'plant'\ncount = 3\nid = 'x-{n+7}'\nstart.poisson = '10/s'\n",
+        &[
+            ("gateways.csv", &gateways),
+            ("serials.csv", "registration_id\na\nb\nc\n"),
+            ("starts.txt", "0\n1.5\n2\n"),
+        ],
+    )
+    .unwrap_or_else(|told| panic!("{told}"));
+    let [gateways, serials, few] = plan.populations.as_slice() else { panic!("three") };
+    assert!(matches!(&gateways.roster, Roster::List(list) if list.len() == 2 && list.has_keys()));
+    assert_eq!((gateways.count, serials.count, few.count), (2, 3, 3));
+    assert_eq!((gateways.sign_with, few.sign_with), (SignWith::Secondary, SignWith::Primary));
+    let instants: Vec<u128> = serials.starts(&plan).instants().map(|due| due.as_millis()).collect();
+    assert_eq!(instants, [0, 1_500, 2_000]);
+    assert_eq!(id(&plan, 2, 2), "x-9");
+    assert!(matches!(few.arrival, Arrival::Poisson(_)));
+}
+
+#[test]
+fn mistakes_in_lists_are_told_at_the_place_that_names_them() {
+    const LISTED: &str = "version = 1\n[enrollment.g]\nindividual = 'g.csv'\n[fleet.x]\nstart.rate = '1/s'\n";
+    let ids = "registration_id\na\nb\n";
+    let told = |text: &str, csv: &str| plan_with_files(text, &[("g.csv", csv)]).expect_err("a mistake");
+    insta::assert_snapshot!("bad_list", told(LISTED, "registration_id,key\na b,x\nok\ngw-1,short\n"));
+    for (tables, expected) in [
+        (LISTED.replace("start.rate = '1/s'\n", ""), "does not say when its devices start"),
+        (format!("{LISTED}count = 3\n"), "the list has 2 devices"),
+        (format!("{LISTED}id = 'x-{{n}}'\n"), "those of the enrollment's list"),
+        (format!("{LISTED}ids = 'g.csv'\n"), "those of the enrollment's list"),
+        (format!("{LISTED}sign_with = 'secondary'\n"), "no secondary key"),
+        (LISTED.replace("g.csv", "none.csv"), "cannot read the list of devices none.csv"),
+        (format!("{LISTED}[fleet.y]\nstart.rate = '1/s'\n"), "the same registration id, `a`"),
+        (
+            format!("{LISTED}enrollment = 'g'\n[enrollment.p]\ngroup_key = 'generated'\n[fleet.y]\nenrollment = 'p'\nid = 'B'\ncount = 1\n"),
+            "the same registration id, `b`",
+        ),
+        (
+            "version = 1\n[fleet.x]\nid = 's-{n:03}'\ncount = 10\nstart.rate = '1/s'\n[fleet.y]\nid = 's-{n+9:03}'\ncount = 10\nstart.rate = '1/s'\n".to_owned(),
+            "the same registration id, `s-009`",
+        ),
+        ("version = 1\n[fleet.x]\nid = 'a-{n}'\nids = 'g.csv'\nstart.rate = '1/s'\n".to_owned(), "both `id` and `ids`"),
+        ("version = 1\n[fleet.x]\ncount = 5\nstart.trace = 'g.csv'\n".to_owned(), "`a` is not an instant"),
+        (
+            LISTED.replace("[fleet", "[target]\nkind = 'azure'\nid_scope = 'a'\nallow = ['*.azure-devices.net']\n[fleet"),
+            "the list has no column `key`",
+        ),
+    ] {
+        let told = told(&tables, ids);
+        assert!(told.contains(expected), "{tables}\n{told}");
+        assert!(told.contains(": 1 error"), "{tables}\n{told}");
+    }
+    let trace = "version = 1\n[fleet.x]\ncount = 3\nstart.trace = 'g.csv'\n";
+    assert!(told(trace, "1\n2\n").contains("the list of starts has 2 instants"));
+}
+
+#[test]
+fn telemetry_goes_by_lists_of_times_offsets_and_changes() {
+    let telemetry = |lines: &str| {
+        let text = format!("version = 1\n[fleet.x]\ncount = 1\n[fleet.x.telemetry]\nmessages = 5\n{lines}");
+        load_bytes(text.as_bytes(), &[]).map(|loaded| loaded.plan.populations[0].telemetry.clone().unwrap())
+    };
+    let seconds = |list: &[u64]| list.iter().map(|s| Duration::from_secs(*s)).collect::<Vec<_>>();
+    let list = telemetry("every = ['10s', '10s', '1m']\noffset = '5s'\njitter = '5s'\nqos = 1\n").unwrap();
+    assert_eq!(list.rhythm.every, seconds(&[10, 10, 60]));
+    assert_eq!(list.rhythm.offset, Offset::Fixed(Duration::from_secs(5)));
+    let change = telemetry("on_change = { every = '5m', messages = 3, gap = '200ms' }\n").unwrap();
+    assert!(change.rhythm.every.is_empty());
+    let expected = OnChange { every: Duration::from_secs(300), messages: 3, gap: Duration::from_millis(200) };
+    assert_eq!(change.rhythm.on_change, Some(expected));
+    let both = telemetry("fleet_rate = '1/s'\non_change = { every = '5m' }\n").unwrap();
+    assert_eq!((both.rhythm.every.len(), both.rhythm.on_change.map(|change| change.messages)), (1, Some(1)));
+    for (lines, expected) in [
+        ("every = []", "an array holds 1 to 100"),
+        ("every = ['1s', '0s']", "above 0s"),
+        ("every = ['1s', 2]", "an array of durations"),
+        ("every = ['1s', '5']", "lacks a unit"),
+        ("every = ['10s', '1s']\njitter = '600ms'", "use at most \"500ms\""),
+        ("jitter = '1s'\non_change = { every = '5m' }", "`jitter` has no meaning"),
+        ("offset = '1s'\non_change = { every = '5m' }", "`offset` has no meaning"),
+        ("every = '0s'\non_change = { every = '5m' }", "none is left for changes"),
+        ("on_change = { messages = 3 }", "lacks `every`"),
+        ("every = '1s'\nqos = 0", "there is no qos 0"),
+        ("every = '1s'\nqos = 2", "out of range"),
+    ] {
+        let told = telemetry(lines).map(|_| ()).expect_err(lines);
+        assert!(told.contains(expected), "{lines}\n{told}");
+        assert!(told.contains(": 1 error"), "{lines}\n{told}");
+    }
+}
+
+#[test]
+fn starts_take_every_shape() {
+    let arrival = |start: &str| {
+        plan(&format!("version = 1\n[fleet.x]\ncount = 5\nstart.{start}\n")).populations[0].arrival.clone()
+    };
+    let rate = |text: &str| text.parse().unwrap();
+    assert_eq!(arrival("poisson = '50/s'"), Arrival::Poisson(rate("50/s")));
+    assert_eq!(
+        arrival("staircase = { from = '10/s', to = '60/s', step = '10/s', every = '60s' }"),
+        Arrival::Staircase {
+            from: rate("10/s"),
+            to: rate("60/s"),
+            step: rate("10/s"),
+            every: Duration::from_secs(60)
+        }
+    );
+    let told =
+        told("version = 1\n[fleet.x]\ncount = 5\nstart.staircase = { from = '10/s', every = '60s' }\n");
+    assert!(told.contains("lacks `to`") && told.contains("lacks `step`"), "{told}");
 }
 
 #[test]
