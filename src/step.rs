@@ -180,6 +180,8 @@ names! {
     Class {
         /// 429: over a quota. Never mixed with errors.
         Throttled = "throttled",
+        /// The hub has taken all messages of its daily quota (403002). It takes none before the next UTC day.
+        QuotaExceeded = "quota exceeded",
         /// 5xx.
         ServerError = "server error",
         /// DPS ended the assignment with status `failed`.
@@ -234,6 +236,7 @@ impl Class {
     pub const fn owner(self) -> Owner {
         match self {
             Self::Throttled
+            | Self::QuotaExceeded
             | Self::ServerError
             | Self::AssignmentFailed
             | Self::NeverAssigned
@@ -262,6 +265,7 @@ impl Class {
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::Throttled => "start devices more slowly, or ask for a higher quota",
+            Self::QuotaExceeded => "add units or take a larger tier; the quota begins anew at midnight UTC",
             Self::ServerError => "look into the service's own log at that time",
             Self::AssignmentFailed => "check the linked hubs and the allocation policy of the enrollment",
             Self::NeverAssigned => "check the allocation function, or raise `deadline.register`",
@@ -293,7 +297,8 @@ impl Class {
         }
     }
 
-    /// The class of a refusal with that HTTP status, at DPS and hub alike; over MQTT DPS uses the same numbers.
+    /// The class of a refusal with that HTTP status, at DPS and hub alike; over MQTT DPS uses the same numbers. A hub's
+    /// 403 can also mean [`Self::QuotaExceeded`]; only its body tells.
     pub const fn of_refusal(status: u16) -> Self {
         match status {
             401 => Self::Unauthorized,
@@ -395,5 +400,7 @@ mod tests {
         assert!(!Class::Unauthorized.is_transient());
         assert!(Class::Throttled.is_transient());
         assert_eq!(Class::Throttled.owner(), Owner::Service);
+        // It may be a long wait, but a device in the field goes on trying.
+        assert!(Class::QuotaExceeded.is_transient());
     }
 }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use muster::emulator::config::Enrollment;
+use muster::emulator::ledger::Operation;
 use muster::fleet::DeviceKeys;
 use muster::plan::Plan;
-use muster::run::keys;
 use muster::run::simulated::{Options, Simulated, simulate};
+use muster::run::{keys, reconcile};
 use muster::scenario;
 use muster::step::{Class, Milestone, StepKind, View};
 
@@ -225,4 +226,126 @@ every = "50s"
     assert!((70_000..72_000).contains(&sends.acknowledged), "{}", sends.acknowledged);
     assert_eq!(sends.unaccounted(), 0);
     assert!(run.elapsed <= Duration::from_secs(3_620));
+}
+
+/// No sentence of either party's books contradicts the other's.
+fn assert_books_agree(run: &Simulated) {
+    assert_eq!(reconcile::compare(&run.record, &run.ledger).differences, Vec::<String>::new());
+    for step in &run.record.total().steps {
+        assert_eq!(step.all.unaccounted(), 0);
+    }
+}
+
+/// Everybody at once, at a DPS that takes 10 registrations a second.
+const RUSH: &str = r#"
+version = 1
+seed = 7
+
+[fleet.devices]
+count = 1_000
+connect = "none"
+start.burst = { at = "0s" }
+deadline.register = "5m"
+
+[emulator.dps]
+registrations = "600/min"
+assign = "0s"
+"#;
+
+#[test]
+fn a_fleet_that_starts_at_once_is_assigned_in_the_time_that_the_limit_of_dps_says() {
+    let run = play(RUSH, &Options::default());
+    let register = &run.record.total().steps[StepKind::Register.index()];
+    assert_eq!(register.all.acknowledged, 1_000);
+    assert_books_agree(&run);
+    // A hundred at once, then 30 whenever the others come back after the 3 s they were told.
+    assert_eq!(register.view(View::Response).max(), Some(Duration::from_secs(90)));
+    assert_eq!(run.elapsed, Duration::from_secs(90));
+    let throttled = (1..=30).map(|wave| 1_000 - 100 - 30 * (wave - 1)).sum::<u64>();
+    assert_eq!(run.ledger.registrations_throttled, throttled);
+    assert_eq!(run.ledger.count(Operation::DpsRegister, 429), throttled);
+    assert_eq!(register.all.retried[Class::Throttled.index()], throttled);
+    assert_eq!(run.ledger.polls_throttled, 0);
+}
+
+#[test]
+fn a_fleet_that_starts_below_the_limit_of_dps_never_meets_it() {
+    let text = RUSH.replace("start.burst = { at = \"0s\" }", "start.rate = \"600/min\"");
+    let run = play(&text, &Options::default());
+    assert_eq!(run.record.total().steps[StepKind::Register.index()].all.acknowledged, 1_000);
+    assert_eq!(run.ledger.registrations_throttled, 0);
+}
+
+#[test]
+fn devices_that_cannot_wait_for_the_limit_of_dps_fail_as_throttled() {
+    let run = play(&RUSH.replace("\"5m\"", "\"30s\""), &Options::default());
+    let register = &run.record.total().steps[StepKind::Register.index()].all;
+    // Those of the waves at 3, 6 .. 27 s; the next would come at the deadline.
+    assert_eq!((register.acknowledged, register.failed_with(Class::Throttled)), (370, 630));
+    assert_books_agree(&run);
+}
+
+/// 200 messages a second to a hub that takes 100.
+const OVERLOAD: &str = r#"
+version = 1
+seed = 7
+duration = "100s"
+
+[fleet.sensors]
+count = 2_000
+start.burst = { at = "0s" }
+[fleet.sensors.telemetry]
+fleet_rate = "200/s"
+json = "{}"
+
+[emulator.dps]
+assign = "0s"
+[emulator.hub.small]
+tier = "S1"
+"#;
+
+#[test]
+fn a_hub_that_is_sent_twice_its_limit_slows_down_after_a_minute_and_then_refuses() {
+    let run = play(OVERLOAD, &Options::default());
+    let sends = &run.record.total().steps[StepKind::Send.index()];
+    let small = &run.ledger.hubs["small"];
+    let throttle = small.throttle.expect("a tier");
+    assert_books_agree(&run);
+    assert_eq!(sends.all.acknowledged, small.messages);
+    assert_eq!(sends.all.acknowledged, throttle.metered);
+    assert_eq!(
+        sends.all.failed_with(Class::Throttled),
+        throttle.messages_refused + throttle.connections_refused
+    );
+    // What the burst holds, and the limit for 100 s and for the 10 s until the queue is empty.
+    assert_eq!(sends.all.acknowledged, 6_000 + 100 * 110 - 1);
+    // Second by second: no delay for a minute, then more and more, then errors beside the longest wait.
+    let second = |n: usize| run.series.intervals()[n].total().step(StepKind::Send).clone();
+    let slowest = |n: usize| second(n).response.quantile(1.0).expect("answers").as_secs();
+    let refused = |n: usize| second(n).counts.failed_with(Class::Throttled);
+    assert_eq!([30, 58, 62, 64, 68, 74, 90].map(slowest), [0, 0, 1, 2, 4, 7, 10]);
+    assert_eq!((0..69).map(refused).sum::<u64>(), 0);
+    // The offered rate is 200/s on average over the ten seconds in which each device is due once.
+    assert_eq!((80..90).map(refused).sum::<u64>(), 1_000);
+    assert_eq!(sends.view(View::Service).max(), Some(Duration::from_secs(10)));
+}
+
+#[test]
+fn a_hub_that_is_sent_less_than_its_limit_delays_nothing() {
+    let run = play(&OVERLOAD.replace("\"200/s\"", "\"90/s\""), &Options::default());
+    let sends = &run.record.total().steps[StepKind::Send.index()];
+    assert_eq!(sends.view(View::Service).max(), Some(Duration::ZERO));
+}
+
+#[test]
+fn a_fleet_that_sends_more_than_the_hub_takes_in_a_day_is_told_so() {
+    let text = OVERLOAD.replace("\"200/s\"", "\"99/s\"").replace("\"S1\"", "\"F1\"");
+    let run = play(&text, &Options::default());
+    let sends = &run.record.total().steps[StepKind::Send.index()].all;
+    let throttle = run.ledger.hubs["small"].throttle.expect("a tier");
+    assert_eq!((sends.acknowledged, throttle.metered), (8_000, 8_000));
+    assert!(throttle.over_quota > 1_000);
+    assert_eq!(sends.failed_with(Class::QuotaExceeded), throttle.over_quota);
+    assert_eq!(sends.failed_with(Class::Disabled), 0);
+    assert_books_agree(&run);
 }

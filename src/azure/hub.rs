@@ -59,6 +59,14 @@ pub struct ErrorBody {
     pub exception_message: String,
 }
 
+impl ErrorBody {
+    /// Name of the error: what stands between `ErrorCode:` and the semicolon; `None` if the message has another form.
+    pub fn name(&self) -> Option<&str> {
+        let rest = self.message.strip_prefix("ErrorCode:")?;
+        rest.split(';').next().map(str::trim)
+    }
+}
+
 /// An error that the hub tells a device over HTTPS.
 ///
 /// Source: <https://learn.microsoft.com/azure/iot-hub/troubleshoot-error-codes>
@@ -75,6 +83,8 @@ impl HubError {
     pub const ARGUMENT_INVALID: Self = Self { code: 400_004, name: "ArgumentInvalid" };
     /// The token is wrong, for another resource, or expired.
     pub const UNAUTHORIZED: Self = Self { code: 401_002, name: "IotHubUnauthorizedAccess" };
+    /// The messages of this UTC day are used up.
+    pub const QUOTA_EXCEEDED: Self = Self { code: 403_002, name: "IotHubQuotaExceeded" };
     /// The device is disabled.
     pub const DEVICE_DISABLED: Self = Self { code: 403_012, name: "DeviceDisabled" };
     /// No such device in this hub.

@@ -9,12 +9,12 @@ use crate::step::{Class, Failure};
 ///
 /// What the service asks for is obeyed, but for "at once": 50 ms are the least. Without a hint the wait doubles from attempt to attempt and is drawn
 /// evenly from its whole span, so that devices that failed together do not return together: 100 ms to 10 s, and after
-/// throttling 5 s to 60 s, as the SDKs for C, C# and Node do.
+/// throttling, or at the end of a quota, 5 s to 60 s, as the SDKs for C, C# and Node do.
 ///
 /// Source: <https://learn.microsoft.com/azure/iot/concepts-manage-device-reconnections>
 pub fn delay(attempt: u32, failure: &Failure, stream: &mut Stream) -> Duration {
     let (first, longest) = match failure.class {
-        Class::Throttled => (Duration::from_secs(5), Duration::from_secs(60)),
+        Class::Throttled | Class::QuotaExceeded => (Duration::from_secs(5), Duration::from_secs(60)),
         _ => (Duration::from_millis(100), Duration::from_secs(10)),
     };
     if let Some(hint) = failure.retry_after {
@@ -52,7 +52,11 @@ mod tests {
 
     #[test]
     fn waits_grow_to_ten_seconds_and_after_throttling_to_a_minute() {
-        for (class, floor, longest) in [(Class::Refused, 50, 10_000), (Class::Throttled, 2_500, 60_000)] {
+        for (class, floor, longest) in [
+            (Class::Refused, 50, 10_000),
+            (Class::Throttled, 2_500, 60_000),
+            (Class::QuotaExceeded, 2_500, 60_000),
+        ] {
             let failure = Failure::new(class, "");
             let mut stream = draws();
             for attempt in [1, 2, 5, 20, u32::MAX] {

@@ -1,10 +1,14 @@
 use super::*;
+use crate::azure::limits::Tier;
+use crate::emulator::config::HubSize;
 use crate::emulator::fixture::*;
 use proptest::prelude::*;
 
 #[test]
 fn a_configuration_survives_the_channel_with_its_keys() {
-    let config = two_hubs();
+    let mut config = two_hubs();
+    config.dps.registrations = Some("6000/min".parse().expect("a rate"));
+    config.hubs[1].size = Some(HubSize { tier: Tier::S2, units: 4 });
     let mut setup = None;
     let mut enrollments = Vec::new();
     let mut is_started = false;

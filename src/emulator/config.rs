@@ -5,8 +5,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::listed::Listed;
+use crate::azure::limits::Tier;
 use crate::rng::Distribution;
 use crate::text::Secret;
+use crate::units::Rate;
 
 /// A whole emulated DPS with its hubs.
 #[derive(Debug, Clone)]
@@ -36,6 +38,8 @@ pub struct Dps {
     pub polls: Distribution,
     /// Seconds from a registration's arrival until its assignment is decided; drawn per registration.
     pub assign: Distribution,
+    /// Registrations that it admits; with a limit, a device's polls are limited too. Unlimited if `None`.
+    pub registrations: Option<Rate>,
 }
 
 impl Dps {
@@ -44,12 +48,13 @@ impl Dps {
 }
 
 impl Default for Dps {
-    /// The real service's `Retry-After`, and an assignment that is decided by the first poll.
+    /// The real service's `Retry-After`, an assignment that is decided by the first poll, and no limit.
     fn default() -> Self {
         Self {
             retry_after: Some(3),
             polls: Distribution::Constant(0.0),
             assign: Distribution::Lognormal { median: 0.8, p99: 2.5 },
+            registrations: None,
         }
     }
 }
@@ -63,6 +68,17 @@ pub struct Hub {
     pub host: String,
     /// Share of devices under hashed and weighted allocation, relative to the other hubs: 1 to 1000.
     pub weight: u32,
+    /// What it admits; without limit if `None`.
+    pub size: Option<HubSize>,
+}
+
+/// What was bought of a hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HubSize {
+    /// Its tier.
+    pub tier: Tier,
+    /// From 1 to [`Tier::max_units`].
+    pub units: u32,
 }
 
 /// How a registration gets its hub.

@@ -63,8 +63,9 @@ pub(super) fn config() -> Config {
             retry_after: Some(3),
             polls: Distribution::Constant(0.0),
             assign: Distribution::Constant(2.0),
+            registrations: None,
         },
-        hubs: vec![Hub { name: "north".to_owned(), host: NORTH.to_owned(), weight: 1 }],
+        hubs: vec![Hub { name: "north".to_owned(), host: NORTH.to_owned(), weight: 1, size: None }],
         allocation: Allocation::Hashed,
         enrollments: vec![
             enrollment("plant", plant),
@@ -86,7 +87,7 @@ pub(super) fn immediate() -> Config {
 pub(super) fn two_hubs() -> Config {
     let mut config = config();
     let host = "south.azure-devices.localhost".to_owned();
-    config.hubs.push(Hub { name: "south".to_owned(), host, weight: 1 });
+    config.hubs.push(Hub { name: "south".to_owned(), host, weight: 1, size: None });
     config
 }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::enrollments::Credential;
 use super::sharded::Sharded;
+use super::throttle::HubThrottle;
 
 /// A hub and the devices that were assigned to it. Message counts are per worker thread, in the ledger.
 pub(super) struct Hub {
@@ -14,6 +15,8 @@ pub(super) struct Hub {
     devices: Sharded<Device>,
     count: AtomicU64,
     senders: AtomicU64,
+    /// `None` if everything is admitted.
+    pub(super) throttle: Option<HubThrottle>,
 }
 
 struct Device {
@@ -29,13 +32,14 @@ pub(super) struct Identity {
 }
 
 impl Hub {
-    pub(super) fn new(name: String, advertised: String) -> Self {
+    pub(super) fn new(name: String, advertised: String, throttle: Option<HubThrottle>) -> Self {
         Self {
             name,
             advertised,
             devices: Sharded::new(),
             count: AtomicU64::new(0),
             senders: AtomicU64::new(0),
+            throttle,
         }
     }
 

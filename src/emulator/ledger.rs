@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::service::Service;
+use super::throttle::Tally;
 
 /// What a request was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +125,10 @@ pub struct Ledger {
     pub assigned: u64,
     /// Registrations that ended without a hub.
     pub failed: u64,
+    /// Requests to register that were refused because they were too many; their devices may have come back since.
+    pub registrations_throttled: u64,
+    /// Polls that were refused because their device polled too often.
+    pub polls_throttled: u64,
     /// By hub name.
     pub hubs: BTreeMap<String, HubLedger>,
     /// Connections taken from a listener.
@@ -155,6 +160,9 @@ pub struct HubLedger {
     pub messages: u64,
     /// Bytes of their bodies and properties.
     pub bytes: u64,
+    /// What it let wait and refused; absent if it has no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttle: Option<Tally>,
 }
 
 impl Ledger {
@@ -162,14 +170,20 @@ impl Ledger {
     pub fn sum<'a>(service: &Service, workers: impl IntoIterator<Item = &'a Counters>) -> Self {
         let mut sum = Self::default();
         (sum.assigned, sum.failed) = service.assignments();
+        (sum.registrations_throttled, sum.polls_throttled) = service.throttled();
         let mut hubs: Vec<HubLedger> = service
             .hub_figures()
-            .map(|(_, devices, senders)| HubLedger { devices, senders, ..HubLedger::default() })
+            .map(|hub| HubLedger {
+                devices: hub.devices,
+                senders: hub.senders,
+                throttle: hub.throttle,
+                ..HubLedger::default()
+            })
             .collect();
         for worker in workers {
             sum.add(worker, &mut hubs);
         }
-        sum.hubs = service.hub_figures().map(|(name, ..)| name.to_owned()).zip(hubs).collect();
+        sum.hubs = service.hub_figures().map(|hub| hub.name.to_owned()).zip(hubs).collect();
         sum
     }
 

@@ -1,7 +1,7 @@
 //! The services' side: an emulated DPS with its hubs.
 //!
 //! Rules and protocol are apart. [`service`] decides, given who asks and what time it is: enrollments, registrations,
-//! allocation, hub identities. A front door ([`http`]; more can stand beside it) turns bytes into those questions and
+//! allocation, hub identities; [`throttle`] says what is admitted when. A front door ([`http`]; more can stand beside it) turns bytes into those questions and
 //! the answers into bytes, keeps the [`ledger`], and knows nothing else. [`serve`] puts doors onto sockets, or onto the
 //! network inside the process; [`child`] runs the whole as a child process, spoken to over its pipes ([`channel`]).
 //!
@@ -15,6 +15,7 @@ mod sharded;
 
 pub mod config;
 pub mod listed;
+pub mod throttle;
 pub mod certificates;
 pub mod service;
 pub mod ledger;

@@ -16,6 +16,7 @@ use super::config::{Dps, Reprovision};
 use super::enrollments::{Credential, Entry};
 use super::hub::Hub;
 use super::sharded::Sharded;
+use super::throttle::PollWindow;
 use crate::azure::dps::substatus;
 use crate::rng::{self, Distribution, Purpose};
 use crate::time::{Instant, UnixTime};
@@ -38,6 +39,8 @@ struct Record {
     result: Option<Settled>,
     /// Where the device is, whatever became of later operations.
     home: Option<Home>,
+    /// Its polls, if they are limited. Boxed, for most emulators limit nothing.
+    polls: Option<Box<PollWindow>>,
 }
 
 struct Operation {
@@ -74,6 +77,14 @@ pub(super) struct Snapshot {
     pub(super) result: Option<Settled>,
     /// Whether this very question brought the assignment about.
     pub(super) is_news: bool,
+}
+
+/// Why a poll is not answered.
+pub(super) enum NoAnswer {
+    /// No such operation.
+    Unknown,
+    /// The device polls too often; the next one will be answered then.
+    NotBefore(Instant),
 }
 
 /// Names one registration attempt: `5.` and 16 hexadecimal digits, a dot, and a GUID. Opaque to devices.
@@ -161,6 +172,7 @@ impl Registrations {
                 operation,
                 result: None,
                 home: None,
+                polls: self.dps.registrations.map(|_| Box::default()),
             }),
         };
         record.attempts = attempt;
@@ -171,19 +183,25 @@ impl Registrations {
         (id, Some(record.snapshot(is_news)))
     }
 
-    /// Answers a poll: `None` for an unknown operation. A snapshot without result means `assigning`.
+    /// Answers a poll. A snapshot without result means `assigning`.
+    ///
+    /// # Errors
+    /// [`NoAnswer`] for an unknown operation, and for a device that polls too often.
     pub(super) fn poll(
         &self,
         now: Instant,
         lower: &str,
         operation_id: &str,
         linked: Linked<'_>,
-    ) -> Option<(OperationId, Snapshot)> {
+    ) -> Result<(OperationId, Snapshot), NoAnswer> {
         let mut records = self.records.lock(lower);
-        let record = records.get_mut(lower)?;
+        let record = records.get_mut(lower).ok_or(NoAnswer::Unknown)?;
+        if let Some(polls) = &mut record.polls {
+            polls.admit(now).map_err(NoAnswer::NotBefore)?;
+        }
         let id = record.operation.id;
         if id.to_string() != operation_id {
-            return None;
+            return Err(NoAnswer::Unknown);
         }
         let is_news = record.settle(now, self.seed, lower, linked);
         let mut snapshot = record.snapshot(is_news);
@@ -192,7 +210,7 @@ impl Registrations {
             // The result of an earlier operation is no answer to a question about this one.
             snapshot.result = None;
         }
-        Some((id, snapshot))
+        Ok((id, snapshot))
     }
 
     /// The last known state: `None` if the registration is unknown. Without result it is being assigned for the first time.

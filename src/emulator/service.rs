@@ -17,7 +17,8 @@ use super::allocation::{Allocator, Policy};
 use super::config::Config;
 use super::enrollments::{Credential, Denied, Enrollments, lower_case};
 use super::hub::Hub;
-use super::registrations::{Guid, Linked, Registrations, Snapshot};
+use super::registrations::{Guid, Linked, NoAnswer, Registrations, Snapshot};
+use super::throttle::{DpsThrottle, Excess, HubThrottle, Tally, Verdict};
 use crate::azure::dps::{RegistrationState, SymmetricKeyResult, error_code, status};
 use crate::azure::hub::HubError;
 use crate::azure::keys::KeyError;
@@ -34,11 +35,15 @@ pub struct Service {
     allocator: Allocator,
     allocation: Policy,
     registrations: Registrations,
+    /// `None` if every registration is admitted.
+    throttle: Option<DpsThrottle>,
     hubs: Vec<Hub>,
     /// Hubs by every name a token may carry, in lower case; `None` where several share it.
     names: HashMap<String, Option<usize>>,
     assigned: AtomicU64,
     failed: AtomicU64,
+    registrations_refused: AtomicU64,
+    polls_refused: AtomicU64,
     frozen_from: AtomicU64,
     frozen_until: AtomicU64,
 }
@@ -50,6 +55,19 @@ pub struct HubNames {
     pub advertised: String,
     /// Further names a token may carry, with or without port; the configured host is one in any case.
     pub aliases: Vec<String>,
+}
+
+/// What a hub knows of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HubFigures<'a> {
+    /// Short name.
+    pub name: &'a str,
+    /// Devices there are now.
+    pub devices: u64,
+    /// Different devices that have sent.
+    pub senders: u64,
+    /// What it let wait and refused; `None` if it has no limit.
+    pub throttle: Option<Tally>,
 }
 
 /// Why a [`Config`] cannot be emulated.
@@ -95,6 +113,8 @@ pub struct DpsRefusal {
     pub code: i64,
     /// For people.
     pub message: &'static str,
+    /// How long the service would like the device to wait, in whole seconds.
+    pub retry_after: Option<Duration>,
 }
 
 /// A refusal by a hub.
@@ -160,7 +180,8 @@ impl Service {
                 return Err(ConfigError::SameHub { name: hub.name.clone() });
             }
             let advertised = names.get(index).map_or(&hub.host, |names| &names.advertised);
-            hubs.push(Hub::new(hub.name.clone(), advertised.clone()));
+            let throttle = hub.size.map(HubThrottle::new);
+            hubs.push(Hub::new(hub.name.clone(), advertised.clone(), throttle));
         }
         for (index, names) in names.iter().enumerate().take(hubs.len()) {
             for name in names.aliases.iter().chain([&names.advertised]) {
@@ -177,10 +198,13 @@ impl Service {
             allocation: allocator.policy(&config.allocation),
             allocator,
             registrations: Registrations::new(config.seed, &config.dps),
+            throttle: config.dps.registrations.map(DpsThrottle::new),
             hubs,
             names: by_name,
             assigned: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            registrations_refused: AtomicU64::new(0),
+            polls_refused: AtomicU64::new(0),
             frozen_from: AtomicU64::new(0),
             frozen_until: AtomicU64::new(0),
         })
@@ -221,26 +245,42 @@ impl Service {
 
     /// Starts an assignment. Its result is in the answer only if the service is configured to need neither time nor
     /// polls for it.
-    pub fn register(&self, now: Instant, wall: UnixTime, who: &Attested) -> Progress {
+    ///
+    /// # Errors
+    /// [`DpsRefusal`] with 429 beyond the limit. Only who has proved himself is charged to it: whether the real service
+    /// counts before it checks tokens is unpublished.
+    pub fn register(&self, now: Instant, wall: UnixTime, who: &Attested) -> Result<Progress, DpsRefusal> {
+        if self.throttle.as_ref().is_some_and(|throttle| !throttle.admits(now)) {
+            self.registrations_refused.fetch_add(1, Ordering::Relaxed);
+            let refusal = DpsRefusal::new(error_code::THROTTLED, "Too many registrations");
+            return Err(DpsRefusal { retry_after: self.registrations.retry_after(), ..refusal });
+        }
         let linked = self.linked(&who.credential);
         let (operation_id, snapshot) =
             self.registrations.register(now, wall, &who.registration_id, &who.lower, &who.credential, linked);
-        match snapshot {
+        Ok(match snapshot {
             None => self.assigning(operation_id),
             Some(snapshot) => self.progress(operation_id, &snapshot),
-        }
+        })
     }
 
     /// Where an operation stands.
     ///
     /// # Errors
-    /// [`DpsRefusal`] with 404 for an operation that is unknown, of another registration, or overtaken by a later one.
+    /// [`DpsRefusal`] with 404 for an operation that is unknown, of another registration, or overtaken by a later one; with
+    /// 429 for a device that polls too often, if registrations are limited.
     pub fn poll(&self, now: Instant, who: &Attested, operation_id: &str) -> Result<Progress, DpsRefusal> {
         let linked = self.linked(&who.credential);
-        let (id, snapshot) = self
-            .registrations
-            .poll(now, &who.lower, operation_id, linked)
-            .ok_or(DpsRefusal::new(error_code::NOT_FOUND, "Unknown operation"))?;
+        let answer = self.registrations.poll(now, &who.lower, operation_id, linked);
+        let (id, snapshot) = answer.map_err(|no_answer| match no_answer {
+            NoAnswer::Unknown => DpsRefusal::new(error_code::NOT_FOUND, "Unknown operation"),
+            NoAnswer::NotBefore(then) => {
+                self.polls_refused.fetch_add(1, Ordering::Relaxed);
+                let wait = Duration::from_secs(then.since(now).as_nanos().div_ceil(1_000_000_000) as u64);
+                let retry_after = self.registrations.retry_after().map(|usual| usual.max(wait));
+                DpsRefusal { retry_after, ..DpsRefusal::new(error_code::THROTTLED, "Too many polls") }
+            }
+        })?;
         Ok(self.progress(id, &snapshot))
     }
 
@@ -307,6 +347,37 @@ impl Service {
         Ok(HubDevice { hub: index, device_id: device_id.into() })
     }
 
+    /// Whether a device may open a connection to hub number `hub` now. A door asks when the device has proved itself on a
+    /// connection for the first time, and lets the device wait as long as the verdict says.
+    pub fn admit_connection(&self, hub: usize, now: Instant) -> Verdict {
+        match self.hubs.get(hub).and_then(|hub| hub.throttle.as_ref()) {
+            None => Verdict::Now,
+            Some(throttle) => throttle.admit_connection(now),
+        }
+    }
+
+    /// Whether hub number `hub` takes a message of `size` bytes, body and properties, now.
+    pub fn admit_message(&self, hub: usize, now: Instant, wall: UnixTime, size: u64) -> Verdict {
+        self.admit_messages(hub, now, wall, [size])
+    }
+
+    /// The same for several messages that come as one; each counts, and all get the same verdict. The sizes are only
+    /// looked at if the hub has a limit.
+    ///
+    /// How the real hub charges a batch is unpublished.
+    pub fn admit_messages(
+        &self,
+        hub: usize,
+        now: Instant,
+        wall: UnixTime,
+        sizes: impl IntoIterator<Item = u64>,
+    ) -> Verdict {
+        match self.hubs.get(hub).and_then(|hub| hub.throttle.as_ref()) {
+            None => Verdict::Now,
+            Some(throttle) => throttle.admit_messages(now, wall, sizes),
+        }
+    }
+
     /// Takes note that messages of a device were accepted. How many is counted by the door, per thread.
     pub fn accept_messages(&self, from: &HubDevice) {
         self.hubs[from.hub].mark_sender(&from.device_id);
@@ -344,9 +415,19 @@ impl Service {
         self.hubs.len()
     }
 
-    /// Name, devices now, and different devices that have sent, of every hub.
-    pub fn hub_figures(&self) -> impl Iterator<Item = (&str, u64, u64)> {
-        self.hubs.iter().map(|hub| (hub.name.as_str(), hub.device_count(), hub.sender_count()))
+    /// What each hub knows of itself, in the order of their numbers.
+    pub fn hub_figures(&self) -> impl Iterator<Item = HubFigures<'_>> {
+        self.hubs.iter().map(|hub| HubFigures {
+            name: &hub.name,
+            devices: hub.device_count(),
+            senders: hub.sender_count(),
+            throttle: hub.throttle.as_ref().map(HubThrottle::tally),
+        })
+    }
+
+    /// Registrations and polls that were refused because they were too many.
+    pub fn throttled(&self) -> (u64, u64) {
+        (self.registrations_refused.load(Ordering::Relaxed), self.polls_refused.load(Ordering::Relaxed))
     }
 
     /// Registrations that ended with a hub, and without one.
@@ -446,7 +527,22 @@ impl fmt::Debug for Service {
 impl DpsRefusal {
     /// A refusal with this code and text.
     pub const fn new(code: i64, message: &'static str) -> Self {
-        Self { code, message }
+        Self { code, message, retry_after: None }
+    }
+}
+
+impl From<Excess> for HubRefusal {
+    fn from(excess: Excess) -> Self {
+        match excess {
+            Excess::Rate => Self {
+                error: HubError::THROTTLED,
+                message: "the hub is over its limit; wait 10 seconds and try again",
+            },
+            Excess::Quota => Self {
+                error: HubError::QUOTA_EXCEEDED,
+                message: "the hub has taken all messages of its daily quota; it begins anew at midnight UTC",
+            },
+        }
     }
 }
 

@@ -24,7 +24,7 @@ fn attested(service: &Service, id: &str) -> Attested {
 
 /// Registers and polls until it is done; immediate services need no poll.
 fn assign(service: &Service, who: &Attested) -> RegistrationState {
-    let mut progress = service.register(START, WALL, who);
+    let mut progress = service.register(START, WALL, who).expect("no limit");
     for _ in 0..100 {
         match progress {
             Progress::Done { state, .. } => return *state,
@@ -110,7 +110,9 @@ fn an_assignment_waits_for_its_delay_and_for_its_polls() {
     config.dps.polls = Distribution::Constant(2.0);
     let service = service(&config);
     let who = attested(&service, "dev");
-    let Progress::Assigning { operation_id, retry_after } = service.register(START, WALL, &who) else {
+    let Progress::Assigning { operation_id, retry_after } =
+        service.register(START, WALL, &who).expect("no limit")
+    else {
         panic!("assigning");
     };
     assert_eq!(retry_after, Some(seconds(3)));
@@ -152,7 +154,8 @@ fn the_state_of_an_assigned_device_has_every_field_of_the_real_one() {
 fn an_operation_id_looks_like_the_real_service_s() {
     let service = service(&config());
     let who = attested(&service, "dev");
-    let Progress::Assigning { operation_id, .. } = service.register(START, WALL, &who) else {
+    let Progress::Assigning { operation_id, .. } = service.register(START, WALL, &who).expect("no limit")
+    else {
         panic!("assigning");
     };
     let text = operation_id.to_string();
@@ -165,10 +168,12 @@ fn an_operation_id_looks_like_the_real_service_s() {
 fn a_later_registration_makes_the_earlier_operation_unknown() {
     let service = service(&config());
     let who = attested(&service, "dev");
-    let Progress::Assigning { operation_id: first, .. } = service.register(START, WALL, &who) else {
+    let Progress::Assigning { operation_id: first, .. } =
+        service.register(START, WALL, &who).expect("no limit")
+    else {
         panic!("assigning");
     };
-    service.register(START, WALL, &who);
+    service.register(START, WALL, &who).expect("no limit");
     let error = service.poll(START, &who, &first.to_string()).expect_err("forgotten");
     assert_eq!(error.code, error_code::NOT_FOUND);
     let other = attested(&service, "other");
@@ -203,7 +208,7 @@ fn a_device_that_registers_again_is_told_what_became_of_its_data() {
         }
         assert_eq!(moves == 0, policy == Reprovision::Never, "{policy:?}: {moves} moves, {stays} stays");
         // Nobody lives in two hubs.
-        assert_eq!(service.hub_figures().map(|(_, devices, _)| devices).sum::<u64>(), 40);
+        assert_eq!(service.hub_figures().map(|hub| hub.devices).sum::<u64>(), 40);
     }
 }
 
@@ -226,11 +231,11 @@ fn a_lookup_tells_the_last_known_state() {
     let service = service(&config());
     let who = attested(&service, "dev");
     assert_eq!(service.lookup(START, &who).expect_err("unknown").code, error_code::NOT_FOUND);
-    service.register(START, WALL, &who);
+    service.register(START, WALL, &who).expect("no limit");
     assert_eq!(service.lookup(START, &who).expect("a state").status.as_deref(), Some("assigning"));
     let later = service.lookup(START + seconds(2), &who).expect("a state");
     assert_eq!(later.status.as_deref(), Some("assigned"));
-    service.register(START + seconds(9), WALL, &who);
+    service.register(START + seconds(9), WALL, &who).expect("no limit");
     let again = service.lookup(START + seconds(9), &who).expect("a state");
     assert_eq!(again.substatus.as_deref(), Some(substatus::INITIAL_ASSIGNMENT), "while it is assigned again");
 }

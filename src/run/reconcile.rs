@@ -45,9 +45,29 @@ fn totals(ledger: &Ledger) -> BTreeMap<String, u64> {
             totals.insert(format!("{operation} {status}"), *count);
         }
     }
+    for (name, count) in [
+        ("registrations throttled", ledger.registrations_throttled),
+        ("polls throttled", ledger.polls_throttled),
+    ] {
+        if count > 0 {
+            totals.insert(name.to_owned(), count);
+        }
+    }
     for (name, hub) in &ledger.hubs {
         totals.insert(format!("hub {name} devices"), hub.devices);
         totals.insert(format!("hub {name} messages"), hub.messages);
+        if let Some(throttle) = &hub.throttle {
+            for (what, count) in [
+                ("connections held", throttle.connections_held),
+                ("connections refused", throttle.connections_refused),
+                ("messages held", throttle.messages_held),
+                ("messages refused", throttle.messages_refused),
+                ("messages over quota", throttle.over_quota),
+                ("messages metered", throttle.metered),
+            ] {
+                totals.insert(format!("hub {name} {what}"), count);
+            }
+        }
     }
     totals
 }

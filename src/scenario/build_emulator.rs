@@ -22,7 +22,7 @@ pub(super) fn target(written: Option<&Emulator>, diagnostics: &mut Diagnostics) 
         return EmulatorTarget {
             id_scope: DEFAULT_ID_SCOPE.to_owned(),
             dps: defaults,
-            hubs: vec![hub(DEFAULT_HUB, None, 1)],
+            hubs: vec![hub(DEFAULT_HUB, None, 1, None)],
             allocation: config::Allocation::Hashed,
         };
     };
@@ -33,6 +33,7 @@ pub(super) fn target(written: Option<&Emulator>, diagnostics: &mut Diagnostics) 
             retry_after: written.retry_after.or(defaults.retry_after),
             polls: written.polls.or(defaults.polls),
             assign: written.assign.or(defaults.assign),
+            registrations: written.registrations.value().copied(),
         },
         allocation: allocation(&written.allocation, &hubs, diagnostics).unwrap_or(config::Allocation::Hashed),
         hubs,
@@ -53,7 +54,7 @@ pub(super) fn enrollment_allocations(
 
 fn hubs(written: &Emulator, diagnostics: &mut Diagnostics) -> Vec<config::Hub> {
     if written.hubs.is_empty() {
-        return vec![hub(DEFAULT_HUB, None, 1)];
+        return vec![hub(DEFAULT_HUB, None, 1, None)];
     }
     if let Some(beyond) = written.hubs.get(DPS_LINKED_HUBS) {
         diagnostics.push(
@@ -65,7 +66,7 @@ fn hubs(written: &Emulator, diagnostics: &mut Diagnostics) -> Vec<config::Hub> {
     let mut hubs = Vec::new();
     for written in written.hubs.iter().take(DPS_LINKED_HUBS) {
         let weight = u32::try_from(written.weight.or(1)).unwrap_or(1);
-        let hub = hub(&written.name, written.host.value(), weight);
+        let hub = hub(&written.name, written.host.value(), weight, written.size);
         if let Some(first) = hosts.insert(hub.host.to_ascii_lowercase(), written.origin) {
             diagnostics.push(
                 Diagnostic::error(written.origin, "two hubs have the same host name")
@@ -78,11 +79,12 @@ fn hubs(written: &Emulator, diagnostics: &mut Diagnostics) -> Vec<config::Hub> {
     hubs
 }
 
-fn hub(name: &str, host: Option<&String>, weight: u32) -> config::Hub {
+fn hub(name: &str, host: Option<&String>, weight: u32, size: Option<config::HubSize>) -> config::Hub {
     config::Hub {
         name: name.to_owned(),
         host: host.cloned().unwrap_or_else(|| format!("{name}.azure-devices.localhost")),
         weight,
+        size,
     }
 }
 

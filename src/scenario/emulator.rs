@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use crate::azure::limits::Tier;
 use crate::document::node::{Text, Value};
 use crate::document::values::{Refusal, count, duration, read_node, wrong_kind};
 use crate::document::{Diagnostic, Diagnostics, Given, Origin, Reader, Spanned};
+use crate::emulator::config::HubSize;
 use crate::rng::Distribution;
 use crate::scenario::enrollment::check_name;
 use crate::scenario::{host, keys};
+use crate::units::{Rate, show_count};
 
 /// The whole table.
 #[derive(Debug)]
@@ -19,6 +22,7 @@ pub(super) struct Emulator {
     pub(super) retry_after: Given<Option<u64>>,
     pub(super) polls: Given<Distribution>,
     pub(super) assign: Given<Distribution>,
+    pub(super) registrations: Given<Rate>,
     pub(super) hubs: Vec<Hub>,
 }
 
@@ -29,6 +33,8 @@ pub(super) struct Hub {
     pub(super) origin: Origin,
     pub(super) weight: Given<u64>,
     pub(super) host: Given<String>,
+    /// `None`: no limit. Complaints have been made.
+    pub(super) size: Option<HubSize>,
 }
 
 /// How devices get their hub.
@@ -49,6 +55,7 @@ pub(super) fn read(scenario: &Reader<'_>, diagnostics: &mut Diagnostics) -> Opti
             origin: reader.origin(),
             weight: reader.count("weight", diagnostics),
             host: reader.text("host", diagnostics).check(diagnostics, |text| host::check(&text)),
+            size: size(&reader, diagnostics),
         }
     });
     let hubs = hubs.collect();
@@ -59,12 +66,14 @@ pub(super) fn read(scenario: &Reader<'_>, diagnostics: &mut Diagnostics) -> Opti
         retry_after: Given::Absent,
         polls: Given::Absent,
         assign: Given::Absent,
+        registrations: Given::Absent,
         hubs,
     };
     if let Some(dps) = dps {
         emulator.retry_after = retry_after(&dps, diagnostics);
         emulator.polls = polls(&dps, diagnostics);
         emulator.assign = assign(&dps, diagnostics);
+        emulator.registrations = dps.rate("registrations", diagnostics);
     }
     Some(emulator)
 }
@@ -138,6 +147,30 @@ pub(super) fn allocation(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> 
 /// `[enrollment.NAME]` has a key `hub`; in `[emulator]` that name is taken by the tables of hubs.
 fn reader_takes_hub(reader: &Reader<'_>) -> bool {
     reader.path() != "emulator"
+}
+
+/// Reads `tier` and `units` of a hub.
+fn size(hub: &Reader<'_>, diagnostics: &mut Diagnostics) -> Option<HubSize> {
+    let (tier, units) = (hub.choice("tier", diagnostics), hub.count("units", diagnostics));
+    if tier.is_absent() && !units.is_absent() {
+        diagnostics.push(
+            Diagnostic::error(hub.key_origin("units"), "`units` has no meaning without `tier`")
+                .help("add for example tier = \"S1\", or remove `units`: a hub without tier has no limit"),
+        );
+    }
+    let tier = Tier::from_name(tier.value()?)?;
+    if let Some(written) = units.spanned().filter(|units| units.value > u64::from(tier.max_units())) {
+        let (name, most) = (tier.name(), tier.max_units());
+        let counted =
+            if most == 1 { "1 unit".to_owned() } else { format!("{} units", show_count(most.into())) };
+        let remedy = match tier {
+            Tier::F1 => "use units = 1, or another tier".to_owned(),
+            _ => format!("use at most {most}, more hubs, or a larger tier"),
+        };
+        let complaint = format!("a hub of tier {name} has at most {counted}");
+        diagnostics.push(Diagnostic::error(written.origin, complaint).help(remedy));
+    }
+    Some(HubSize { tier, units: u32::try_from(units.or(1)).unwrap_or(1) })
 }
 
 fn retry_after(dps: &Reader<'_>, diagnostics: &mut Diagnostics) -> Given<Option<u64>> {

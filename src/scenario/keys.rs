@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::azure::limits::Tier;
 use crate::document::{Key, Shape, Table};
 use crate::units::MAX_DURATION;
 
@@ -18,6 +19,9 @@ const STEP_DEADLINE: Shape =
     Shape::Duration { min: Duration::from_nanos(1), max: Duration::from_secs(3_600) };
 /// Any whole number that TOML can write.
 const ANY_COUNT: Shape = Shape::Count { min: 0, max: i64::MAX as u64 };
+
+/// The most units that a hub of any tier may have.
+const MAX_UNITS: u64 = Tier::S2.max_units() as u64;
 
 /// The most devices that one fleet may have.
 pub const MAX_DEVICES: u64 = 1_000_000_000;
@@ -536,8 +540,14 @@ pub static EMULATOR_DPS: Table = Table {
             "\"800ms\"",
             "How long an assignment takes; { lognormal = { median = \"800ms\", p99 = \"2500ms\" } } by default.",
         ),
+        Key::new(
+            "registrations",
+            Shape::Rate,
+            "\"6000/min\"",
+            "Registrations that it admits, more are answered 429, as are more than 5 polls of a device in 10 s; no limit by default.",
+        ),
     ],
-    later: &["registrations", "polls_per_window", "connections", "throttle"],
+    later: &["polls_per_window", "connections", "throttle"],
 };
 
 /// A distribution of counts.
@@ -638,8 +648,20 @@ pub static EMULATOR_HUB: Table = Table {
             "\"north.azure-devices.localhost\"",
             "Its host name in tokens and user names; NAME.azure-devices.localhost by default.",
         ),
+        Key::new(
+            "tier",
+            Shape::Choice { names: &Tier::NAMES, later: &[] },
+            "\"S2\"",
+            "Its tier, whose limits it keeps: connections and messages per second, messages per day; no limit by default.",
+        ),
+        Key::new(
+            "units",
+            Shape::Count { min: 1, max: MAX_UNITS },
+            "4",
+            "With tier: its units, up to the tier's maximum; 1 by default.",
+        ),
     ],
-    later: &["tier", "units"],
+    later: &[],
 };
 
 #[cfg(test)]

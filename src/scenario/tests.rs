@@ -6,6 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::azure::limits::Tier;
 use crate::emulator::config;
 use crate::plan::threshold::{Comparison, Ending, Metric, Statistic};
 use crate::plan::{Arrival, KeySource, Keys, Offset, OnChange, Roster, SignWith, Target};
@@ -163,8 +164,11 @@ fn every_key_reaches_the_plan() {
         retry_after = "none"
         polls = { uniform = { low = 1, high = 3 } }
         assign = { lognormal = { median = "800ms", p99 = "4s" } }
+        registrations = "6000/min"
         [emulator.hub.north]
         weight = 3
+        tier = "S2"
+        units = 4
         [emulator.hub.south]
         host = "s.example"
         "#,
@@ -200,6 +204,9 @@ fn every_key_reaches_the_plan() {
     assert_eq!(target.dps.retry_after, None);
     assert_eq!(target.dps.polls, Distribution::Uniform { low: 1.0, high: 3.0 });
     assert_eq!(target.dps.assign, Distribution::Lognormal { median: 0.8, p99: 4.0 });
+    assert_eq!(target.dps.registrations, Some("100/s".parse().unwrap()));
+    assert_eq!(target.hubs[0].size, Some(config::HubSize { tier: Tier::S2, units: 4 }));
+    assert_eq!(target.hubs[1].size, None);
     let hubs: Vec<_> =
         target.hubs.iter().map(|hub| (hub.name.as_str(), hub.host.as_str(), hub.weight)).collect();
     assert_eq!(hubs, [("north", "north.azure-devices.localhost", 3), ("south", "s.example", 1)]);
@@ -414,7 +421,16 @@ fn each_contradiction_is_told_with_its_remedy() {
         (format!("{ONE}[emulator.dps]\nretry_after = '1500ms'\n"), "header in whole seconds"),
         (format!("{ONE}[emulator.dps]\nassign = {{ lognormal = {{ median = '2s', p99 = '1s' }} }}\n"), "below the median"),
         (format!("{ONE}[emulator.dps]\npolls = {{ uniform = {{ low = 3, high = 1 }} }}\n"), "`high` is below `low`"),
-        (format!("{ONE}[emulator.dps]\nregistrations = '6000/min'\n"), "`registrations` is not supported by this version"),
+        (format!("{ONE}[emulator.dps]\npolls_per_window = 3\n"), "`polls_per_window` is not supported by this version"),
+        (format!("{ONE}[emulator.dps]\nregistrations = 6000\n"), "a number without a unit"),
+        (format!("{ONE}[emulator.dps]\nregistrations = '0/min'\n"), "a rate above 0"),
+        (format!("{ONE}[emulator.hub.a]\nunits = 2\n"), "a hub without tier has no limit"),
+        (format!("{ONE}[emulator.hub.a]\ntier = 's2'\n"), "`s2` is not a value of `tier`"),
+        (format!("{ONE}[emulator.hub.a]\ntier = 'S4'\nunits = 2\n"), "\"S3\""),
+        (format!("{ONE}[emulator.hub.a]\ntier = 'F1'\nunits = 2\n"), "use units = 1, or another tier"),
+        (format!("{ONE}[emulator.hub.a]\ntier = 'S3'\nunits = 11\n"), "a hub of tier S3 has at most 10 units"),
+        (format!("{ONE}[emulator.hub.a]\ntier = 'S1'\nunits = 201\n"), "200"),
+        (format!("{ONE}[emulator.hub.a]\ntier = 'S1'\nunits = 0\n"), "1"),
         (format!("{ONE}[emulator.hub.a]\nhost = 'h.x'\n[emulator.hub.b]\nhost = 'H.x'\n"), "the same host name"),
         ("duration = '1m'\n[measure]\nsends_from = '1m'\n[fleet.x]\ncount = 1\n".to_owned(), "nothing is measured"),
         ("[flet.x]\ncount = 5\n".to_owned(), "did you mean `fleet`?"),

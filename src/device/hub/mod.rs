@@ -1,5 +1,6 @@
 //! Talking to a hub: one small file per protocol behind the same few operations.
 
+use crate::azure::hub::{ErrorBody, HubError};
 use crate::step::{Class, Failure};
 use crate::text::Untrusted;
 use crate::time::Instant;
@@ -54,7 +55,10 @@ pub enum Event {
 
 /// The failure that a hub's error status and body stand for.
 fn refusal(status: u16, body: &[u8]) -> Failure {
-    let class = Class::of_refusal(status);
+    let is_quota = status == HubError::QUOTA_EXCEEDED.status()
+        && serde_json::from_slice::<ErrorBody>(body)
+            .is_ok_and(|error| error.name() == Some(HubError::QUOTA_EXCEEDED.name));
+    let class = if is_quota { Class::QuotaExceeded } else { Class::of_refusal(status) };
     let text = Untrusted::from_bytes(&body[..body.len().min(160)]);
     let said = if body.is_empty() { status.to_string() } else { format!("{status}: {}", text.raw()) };
     Failure::new(class, &said)
@@ -77,5 +81,22 @@ mod tests {
         ] {
             assert_eq!(refusal(status, b"").class, expected, "{status}");
         }
+    }
+
+    #[test]
+    fn the_end_of_the_daily_quota_is_told_from_a_disabled_device_by_the_body() {
+        for (message, expected) in [
+            ("ErrorCode:IotHubQuotaExceeded;Total number of messages exceeded", Class::QuotaExceeded),
+            ("ErrorCode:IotHubQuotaExceeded", Class::QuotaExceeded),
+            ("ErrorCode:DeviceDisabled;IotHubQuotaExceeded", Class::Disabled),
+            ("IotHubQuotaExceeded", Class::Disabled),
+            ("", Class::Disabled),
+        ] {
+            let body = format!(r#"{{"Message":"{message}","ExceptionMessage":"Tracking ID:1"}}"#);
+            assert_eq!(refusal(403, body.as_bytes()).class, expected, "{message}");
+            assert_eq!(refusal(429, body.as_bytes()).class, Class::Throttled);
+        }
+        assert_eq!(refusal(403, b"{").class, Class::Disabled);
+        assert_eq!(refusal(403, b"[]").class, Class::Disabled);
     }
 }

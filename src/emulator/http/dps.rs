@@ -33,7 +33,7 @@ fn decide(arrival: &Arrival<'_>, route: &DpsRoute) -> Result<Reply, DpsRefusal> 
     match &route.call {
         DpsCall::Register => {
             check_body(arrival, route)?;
-            let progress = service.register(arrival.now, arrival.wall, &who);
+            let progress = service.register(arrival.now, arrival.wall, &who)?;
             Ok(answer(arrival, route, progress, true))
         }
         // Node sends a body of `{}` with its GET; there is nothing in it to look at.

@@ -12,7 +12,8 @@ use crate::azure::hub::{BatchMessage, HubError, MAX_MESSAGE, MESSAGE_ID_HEADER, 
 use crate::azure::keys::BASE64;
 use crate::emulator::channel::{Stamp, StampQueue};
 use crate::emulator::service::HubRefusal;
-use crate::time::Instant;
+use crate::emulator::throttle::Verdict;
+use crate::time::{Clock, Instant};
 
 /// Messages that were accepted, for stamping.
 pub(super) struct Accepted {
@@ -21,14 +22,14 @@ pub(super) struct Accepted {
 }
 
 /// Answers a request on a path of the hub.
-pub(super) fn handle(arrival: &Arrival<'_>, route: &HubRoute) -> (Reply, Option<Accepted>) {
-    match decide(arrival, route) {
+pub(super) async fn handle(arrival: &Arrival<'_>, route: &HubRoute) -> (Reply, Option<Accepted>) {
+    match decide(arrival, route).await {
         Ok(accepted) => (reply::empty(StatusCode::NO_CONTENT), accepted),
         Err(refusal) => (reply::hub_error(refusal), None),
     }
 }
 
-fn decide(arrival: &Arrival<'_>, route: &HubRoute) -> Result<Option<Accepted>, HubRefusal> {
+async fn decide(arrival: &Arrival<'_>, route: &HubRoute) -> Result<Option<Accepted>, HubRefusal> {
     let invalid = |message| HubRefusal { error: HubError::ARGUMENT_INVALID, message };
     if !has_api_version(arrival.head) {
         return Err(invalid("api-version is missing or not a date"));
@@ -40,8 +41,17 @@ fn decide(arrival: &Arrival<'_>, route: &HubRoute) -> Result<Option<Accepted>, H
         arrival.token(),
         arrival.wall,
     )?;
+    let (service, clock) = (&front.service, &front.clock);
+    let hub = device.hub_index();
+    let (mut now, mut wall) = (arrival.now, arrival.wall);
+    if arrival.entered.get() != Some(hub) {
+        if wait_for(clock, service.admit_connection(hub, now)).await? {
+            (now, wall) = (clock.now(), clock.wall());
+        }
+        arrival.entered.set(Some(hub));
+    }
     let wants_stamps = front.stamps.is_some();
-    let (messages, bytes, message_ids) = if is_batch(arrival.head) {
+    let (messages, bytes, message_ids, verdict) = if is_batch(arrival.head) {
         let batch: Vec<BatchMessage> =
             serde_json::from_slice(&arrival.body).map_err(|_| invalid("the body is not a batch in JSON"))?;
         if batch.is_empty() {
@@ -51,7 +61,8 @@ fn decide(arrival: &Arrival<'_>, route: &HubRoute) -> Result<Option<Accepted>, H
             return Err(invalid("the body of a message is not base64"));
         }
         let ids = if wants_stamps { batch.iter().map(batch_message_id).collect() } else { Vec::new() };
-        (batch.len() as u64, arrival.body.len(), ids)
+        let verdict = service.admit_messages(hub, now, wall, batch.iter().map(batch_message_size));
+        (batch.len() as u64, arrival.body.len(), ids, verdict)
     } else {
         let size = arrival.body.len() + properties_size(&arrival.head.headers);
         if size > MAX_MESSAGE {
@@ -64,26 +75,49 @@ fn decide(arrival: &Arrival<'_>, route: &HubRoute) -> Result<Option<Accepted>, H
             let value = arrival.head.headers.get(MESSAGE_ID_HEADER);
             value.map_or(String::new(), |value| String::from_utf8_lossy(value.as_bytes()).into_owned())
         });
-        (1, size, Vec::from_iter(id))
+        let verdict = service.admit_message(hub, now, wall, size as u64);
+        (1, size, Vec::from_iter(id), verdict)
     };
-    front.service.accept_messages(&device);
-    front.counters.messages(device.hub_index(), messages, bytes as u64);
+    wait_for(clock, verdict).await?;
+    service.accept_messages(&device);
+    front.counters.messages(hub, messages, bytes as u64);
     Ok(wants_stamps.then(|| Accepted { device_id: route.device_id.clone(), message_ids }))
+}
+
+/// Holds the request as long as the hub's queue does; whether that was any time at all. Only this task waits.
+async fn wait_for(clock: &Clock, verdict: Verdict) -> Result<bool, HubRefusal> {
+    match verdict {
+        Verdict::Now => Ok(false),
+        Verdict::At(slot) => {
+            clock.sleep_until(slot).await;
+            Ok(true)
+        }
+        Verdict::Refused(excess) => Err(excess.into()),
+    }
 }
 
 /// What counts besides the body: values of system properties, names and values of the device's own.
 ///
 /// Source: <https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-messages-construct>
 fn properties_size(headers: &HeaderMap) -> usize {
-    let size = |(name, value): (&hyper::header::HeaderName, &hyper::header::HeaderValue)| match name
-        .as_str()
-        .strip_prefix(PROPERTY_HEADER_PREFIX)
-    {
-        Some(property) => property.len() + value.len(),
-        None if name.as_str().starts_with("iothub-") => value.len(),
+    headers.iter().map(|(name, value)| property_size(name.as_str(), value.len())).sum()
+}
+
+/// * `name`: of a header, in lower case
+fn property_size(name: &str, value: usize) -> usize {
+    match name.strip_prefix(PROPERTY_HEADER_PREFIX) {
+        Some(property) => property.len() + value,
+        None if name.starts_with("iothub-") => value,
         None => 0,
-    };
-    headers.iter().map(size).sum()
+    }
+}
+
+/// Body and properties of one message of a batch, whose body is base64.
+fn batch_message_size(message: &BatchMessage) -> u64 {
+    let body = message.body.trim_end_matches('=').len() * 3 / 4;
+    let properties = message.properties.iter();
+    let properties = properties.map(|(name, value)| property_size(&name.to_ascii_lowercase(), value.len()));
+    (body + properties.sum::<usize>()) as u64
 }
 
 fn batch_message_id(message: &BatchMessage) -> String {

@@ -3,8 +3,10 @@
 //! hyper parses; everything it leaves open is bounded here without its timers, by our own clock: how long a connection
 //! may stay without a request, how long a body may take, and how large it may get.
 //!
-//! A request's residence runs from the moment its head was parsed to the moment its reply is handed to hyper: it ends
-//! before the answer is written, so that a client can never have seen less.
+//! A request that a hub's queue holds waits here ([`super::throttle`]); its task does, no worker.
+//!
+//! A request's residence runs from the moment its head was parsed to the moment its reply is handed to hyper, the time in
+//! the queue included: it ends before the answer is written, so that a client can never have seen less.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -64,6 +66,8 @@ struct Arrival<'a> {
     body: Bytes,
     /// The hub whose listener was called.
     entrance: Option<usize>,
+    /// The hub that admitted the connection, if one has.
+    entered: &'a Cell<Option<usize>>,
     now: Instant,
     wall: UnixTime,
 }
@@ -89,7 +93,7 @@ impl Front {
     ///
     /// * `entrance`: the hub whose listener was called; `None` for the listener of DPS
     pub async fn serve(self: Rc<Self>, stream: Stream, entrance: Option<usize>) {
-        let activity = Rc::new(Activity { is_busy: Cell::new(false), last: Cell::new(self.clock.now()) });
+        let activity = Rc::new(Activity::new(self.clock.now()));
         let service = {
             let (front, activity) = (Rc::clone(&self), Rc::clone(&activity));
             service_fn(move |request| {
@@ -145,9 +149,11 @@ impl Front {
                     Some(Ok(body)) => {
                         self.counters.body_bytes.add(body.len() as u64);
                         let (now, wall) = (self.clock.now(), self.clock.wall());
-                        let arrival = Arrival { front: self, head: &head, body, entrance, now, wall };
+                        let entered = &activity.entered;
+                        let arrival =
+                            Arrival { front: self, head: &head, body, entrance, entered, now, wall };
                         let (reply, accepted) = match &route {
-                            Route::Hub(route) => hub::handle(&arrival, route),
+                            Route::Hub(route) => hub::handle(&arrival, route).await,
                             Route::Dps(route) => (dps::handle(&arrival, route), None),
                             Route::Unknown => (route.unknown(), None),
                         };
@@ -174,13 +180,19 @@ impl Arrival<'_> {
     }
 }
 
-/// When a connection was last of use.
+/// What is known of a connection: when it was last of use, and for what.
 struct Activity {
     is_busy: Cell<bool>,
     last: Cell<Instant>,
+    /// The hub that admitted it: the first on which a device proved itself over it, and another if one does later.
+    entered: Cell<Option<usize>>,
 }
 
 impl Activity {
+    fn new(now: Instant) -> Self {
+        Self { is_busy: Cell::new(false), last: Cell::new(now), entered: Cell::new(None) }
+    }
+
     /// Resolves when nothing was asked for [`IDLE`]. Bytes do not count, only complete requests: a client that trickles
     /// a head must not live for ever.
     async fn ended(&self, clock: &Clock) {

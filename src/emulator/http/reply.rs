@@ -31,6 +31,9 @@ pub(super) fn empty(status: StatusCode) -> Reply {
 pub(super) fn dps_error(refusal: DpsRefusal) -> Reply {
     let mut reply = empty(status(refusal.code));
     set(&mut reply, dps::ERROR_CODE_HEADER, HeaderValue::from(refusal.code));
+    if let Some(wait) = refusal.retry_after {
+        reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs()));
+    }
     reply.extensions_mut().insert(Refused::Dps(refusal));
     reply
 }
