@@ -9,7 +9,8 @@ use crate::document::{Diagnostic, Diagnostics, Given, Origin};
 use crate::plan::{Arrival, Deadlines, Enrollment, IdPattern, Keys, Population, Protocol, Telemetry};
 use crate::scenario::build::{refused, unknown_name};
 use crate::scenario::fleet::{Fleet, Rhythm, Telemetry as WrittenTelemetry};
-use crate::scenario::written::{Scenario, TargetKind};
+use crate::scenario::target::TargetKind;
+use crate::scenario::written::Scenario;
 use crate::units::{MAX_DURATION, show_count, spell_duration};
 
 const DEFAULT_KEEP_CONNECTION: Duration = Duration::from_secs(60);

@@ -17,12 +17,14 @@ use crate::rng;
 mod build;
 mod build_emulator;
 mod build_fleet;
+mod build_target;
 mod build_threshold;
 mod emulator;
 mod enrollment;
 mod fleet;
 mod host;
 pub mod keys;
+mod target;
 mod threshold;
 mod written;
 
