@@ -24,12 +24,12 @@ mod enrollment;
 mod fleet;
 mod host;
 pub mod keys;
+mod proxy;
 mod target;
 mod threshold;
 mod written;
 
 pub use build_emulator::DEFAULT_ID_SCOPE;
-pub use host::is_loopback;
 
 /// What the command line adds to a scenario.
 #[derive(Debug, Clone, Default)]

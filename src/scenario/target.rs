@@ -1,7 +1,11 @@
 //! `[target]` as it was written: where the load goes.
 
-use crate::document::node::Text;
-use crate::document::{Diagnostics, Given, Origin, Reader, Spanned};
+use crate::azure::limits::Tier;
+use crate::document::diagnostics::quote;
+use crate::document::node::{Entry, Text, Value};
+use crate::document::{Diagnostic, Diagnostics, Given, Origin, Reader, Spanned};
+use crate::scenario::proxy;
+use crate::units::Rate;
 
 /// `[target]`; all absent if there is no such table.
 #[derive(Debug)]
@@ -13,6 +17,18 @@ pub(super) struct Target {
     pub(super) allow: Given<Vec<Spanned<Text>>>,
     pub(super) host: Given<Text>,
     pub(super) ca_file: Given<Text>,
+    pub(super) proxy: Given<Text>,
+    pub(super) connect: Given<Vec<Mapped>>,
+    pub(super) tier: Given<Tier>,
+    pub(super) units: Given<u64>,
+    pub(super) dps_registrations: Given<Rate>,
+}
+
+/// One entry of `target.connect`.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Mapped {
+    pub(super) host: Spanned<String>,
+    pub(super) address: Spanned<Text>,
 }
 
 /// `target.kind`.
@@ -35,8 +51,16 @@ pub(super) fn read(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Target
             allow: Given::Absent,
             host: Given::Absent,
             ca_file: Given::Absent,
+            proxy: Given::Absent,
+            connect: Given::Absent,
+            tier: Given::Absent,
+            units: Given::Absent,
+            dps_registrations: Given::Absent,
         };
     };
+    if let Some(entry) = table.entry("proxy") {
+        proxy::conceal(&entry.node, diagnostics);
+    }
     let kind = table.choice("kind", diagnostics).check(diagnostics, |name| {
         Ok(match name {
             "azure" => TargetKind::Azure,
@@ -52,5 +76,44 @@ pub(super) fn read(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Target
         allow: table.texts("allow", diagnostics),
         host: table.text("host", diagnostics),
         ca_file: table.text("ca_file", diagnostics),
+        proxy: table.text("proxy", diagnostics),
+        connect: connect(&table, diagnostics),
+        tier: table
+            .choice("tier", diagnostics)
+            .check(diagnostics, |name| Ok(Tier::from_name(name).expect("the choice is among their names"))),
+        units: table.count("units", diagnostics),
+        dps_registrations: table.rate("dps_registrations", diagnostics),
     }
 }
+
+fn connect(table: &Reader<'_>, diagnostics: &mut Diagnostics) -> Given<Vec<Mapped>> {
+    let mut mapped = Vec::new();
+    for Entry { key, key_origin, node } in table.named_entries("connect", diagnostics) {
+        let complaint = match &node.value {
+            Value::Text(text) => {
+                mapped.push(Mapped {
+                    host: Spanned { value: key.clone(), origin: *key_origin },
+                    address: Spanned { value: text.clone(), origin: node.origin },
+                });
+                continue;
+            }
+            Value::Unknown => continue,
+            Value::Table(_) => Diagnostic::error(
+                *key_origin,
+                format!("{} is not a host: a host is one key, in quotes", quote(key)),
+            ),
+            _ => {
+                Diagnostic::error(node.origin, format!("the address is {}; it must be a string", node.kind()))
+            }
+        };
+        diagnostics.push(complaint.help(format!("write for example connect = {MAPPED}")));
+    }
+    match table.entry("connect") {
+        Some(entry) => Given::Value(Spanned { value: mapped, origin: entry.key_origin }),
+        None if table.is_absent("connect") => Given::Absent,
+        None => Given::Broken,
+    }
+}
+
+/// What a connect map may look like.
+pub(super) const MAPPED: &str = "{ \"contoso.azure-devices.net\" = \"127.0.0.1:8443\" }";
