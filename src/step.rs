@@ -71,8 +71,10 @@ names! {
     Phase {
         /// Looking up the host's addresses.
         Dns = "dns",
-        /// Until the TCP connection is established.
+        /// Until the TCP connection is established: to the proxy, where there is one.
         Tcp = "tcp",
+        /// The proxy's way to the host: the CONNECT exchange.
+        Proxy = "proxy",
         /// The TLS handshake.
         Tls = "tls",
         /// The change to WebSocket.
@@ -220,6 +222,12 @@ names! {
         ConnectTimeout = "connect timed out",
         /// No route.
         Unreachable = "unreachable",
+        /// The proxy wants a user and password, or others than it was given (407).
+        ProxyUnauthorized = "proxy unauthorized",
+        /// The proxy does not open tunnels to that host and port.
+        ProxyRefused = "proxy refused",
+        /// The proxy could not reach the host, or gave an answer that HTTP does not allow.
+        ProxyFailed = "proxy failed",
         /// No file descriptor was left.
         DescriptorsExhausted = "out of descriptors",
         /// No local port was left.
@@ -248,7 +256,9 @@ impl Class {
             | Self::Rejected
             | Self::HubNotAllowed
             | Self::UntrustedCertificate
-            | Self::InvalidCertificate => Owner::Configuration,
+            | Self::InvalidCertificate
+            | Self::ProxyUnauthorized
+            | Self::ProxyRefused => Owner::Configuration,
             Self::TlsFailed
             | Self::DnsFailed
             | Self::Refused
@@ -256,6 +266,7 @@ impl Class {
             | Self::Closed
             | Self::ConnectTimeout
             | Self::Unreachable
+            | Self::ProxyFailed
             | Self::OtherIo => Owner::Network,
             Self::DescriptorsExhausted | Self::PortsExhausted | Self::MemoryExhausted => Owner::Machine,
         }
@@ -290,6 +301,11 @@ impl Class {
             }
             Self::ConnectTimeout => "check route and firewall, and whether the service's backlog overflows",
             Self::Unreachable => "check route and firewall",
+            Self::ProxyUnauthorized => "check user and password in `target.proxy`",
+            Self::ProxyRefused => "have the proxy allow CONNECT to that host and port",
+            Self::ProxyFailed => {
+                "check that the proxy speaks HTTP and can reach the host, or look into the proxy's log"
+            }
             Self::DescriptorsExhausted => "raise `ulimit -n`, or run fewer devices in one process",
             Self::PortsExhausted => "run fewer devices against one address",
             Self::MemoryExhausted => "run fewer devices in one process",

@@ -7,6 +7,7 @@ use std::process::Stdio;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use common::proxy::Proxy;
 use common::{Emulator, GROUP_KEY, Place, Running, children_of, eventually, sockets_of};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -241,4 +242,101 @@ fn a_key_in_a_scenario_or_in_a_file_that_others_can_read_is_refused_and_not_repe
         is_clean("standard output", ran.stdout.as_bytes(), &canaries);
     }
     place.run(&["exposed.toml"]).tells(&["chmod 600", "exposed.key"]);
+}
+
+/// What a proxy is shown, and every spelling of it.
+const PROXY_USER: &str = "canary-user-of-the-proxy";
+const PROXY_PASSWORD: &str = "c\"n@ry/p+ssword?of the proxy";
+
+fn proxy_canaries() -> Vec<String> {
+    let both = format!("{PROXY_USER}:{PROXY_PASSWORD}");
+    [PROXY_USER, PROXY_PASSWORD, &both]
+        .into_iter()
+        .flat_map(|text| {
+            let mut spelt = spellings(text.as_bytes());
+            spelt.extend([
+                text.to_owned(),
+                utf8_percent_encode(text, NON_ALPHANUMERIC).to_string(),
+                text.replace('"', "\\\""),
+                text[..12].to_owned(),
+            ]);
+            spelt
+        })
+        .collect()
+}
+
+#[test]
+fn a_run_through_a_proxy_shows_its_user_and_password_nowhere() {
+    use std::io::Write as _;
+    let canaries = proxy_canaries();
+    let refusing = |answer: &'static str| {
+        Proxy::answering(move |head, client| {
+            // What it was shown, in all that it says.
+            let _ = write!(client, "HTTP/1.1 {answer} {head}\r\n\r\n{head}");
+        })
+    };
+    let repeating = Proxy::answering(|head, client| {
+        let _ = write!(client, "{head}");
+    });
+    let proxies = [(Proxy::open(), DEVICES), (refusing("407"), 0), (refusing("502"), 0), (repeating, 0)];
+    for (proxy, assigned) in proxies {
+        let place = Place::new();
+        let emulator = Emulator::start(&place, &["--group", "plant"]);
+        let text = format!(
+            "version = 1\nnarrate = true\n[target]\nkind = \"azure\"\ndps = \"{}\"\nid_scope = \"0ne00000001\"\n\
+             ca_file = \"emu/ca.pem\"\nproxy = \"http://${{env:CANARY_USER}}:${{env:CANARY_PASSWORD}}@127.0.0.1:{}\"\n\
+             [enrollment.plant]\ngroup_key = {{ file = \"emu/plant.key\" }}\n\
+             [fleet.canary]\ncount = {DEVICES}\nstart.burst = {{}}\ndeadline.register = \"5s\"\n",
+            emulator.dps, proxy.port
+        );
+        place.write("proxy.toml", &text);
+        let variables =
+            [("CANARY_USER", PROXY_USER), ("CANARY_PASSWORD", PROXY_PASSWORD), ("RUST_BACKTRACE", "1")];
+        let ran = place.run_with(&["proxy.toml", "-vv"], &variables);
+        assert!(matches!(ran.code, Some(0 | 97 | 99)), "{ran:?}");
+        assert_eq!(ran.result()["headline"]["assigned"], assigned, "{}", ran.stdout);
+        let shown = STANDARD.encode(format!("{PROXY_USER}:{PROXY_PASSWORD}"));
+        assert!(proxy.requests().iter().all(|request| request.contains(&shown)), "the proxy was shown it");
+        is_clean("standard error", ran.stderr.as_bytes(), &canaries);
+        is_clean("standard output", ran.stdout.as_bytes(), &canaries);
+        for path in files(place.path()) {
+            let bytes = std::fs::read(&path).expect("it is readable");
+            is_clean(&path.display().to_string(), &bytes, &canaries);
+        }
+        drop(emulator);
+    }
+}
+
+#[test]
+fn the_password_of_a_proxy_in_a_scenario_is_refused_and_not_repeated() {
+    let place = Place::new();
+    let canaries = proxy_canaries();
+    let scenario = |proxy: &str| {
+        format!(
+            "version = 1\n[target]\nkind = \"hub\"\nhost = \"localhost:9\"\n{proxy}\n[enrollment.plant]\n\
+             group_key = \"stdin\"\n[fleet.a]\ncount = 1\n"
+        )
+    };
+    let literal = format!("http://{PROXY_USER}:{PROXY_PASSWORD}@127.0.0.1:9");
+    let from_variable = "proxy = 'http://${env:CANARY_USER}:${env:CANARY_PASSWORD}@127.0.0.1'";
+    let mixed = format!("proxy = 'http://{PROXY_USER}:${{env:CANARY_PASSWORD}}@127.0.0.1:x'");
+    place.write("literal.toml", &scenario(&format!("proxy = '{literal}'")));
+    place.write("misspelt.toml", &scenario(&format!("porxy = '{literal}'")));
+    place.write("no-port.toml", &scenario(from_variable));
+    place.write("mixed.toml", &scenario(&mixed));
+    place.write("set.toml", &scenario(""));
+    let set = format!("target.proxy={literal}");
+    for arguments in [
+        &["literal.toml"][..],
+        &["misspelt.toml"],
+        &["no-port.toml"],
+        &["mixed.toml"],
+        &["set.toml", "--set", &set],
+    ] {
+        let variables = [("CANARY_USER", PROXY_USER), ("CANARY_PASSWORD", PROXY_PASSWORD)];
+        let ran = place.run_with(arguments, &variables);
+        ran.ends_with(2);
+        is_clean("standard error", ran.stderr.as_bytes(), &canaries);
+        is_clean("standard output", ran.stdout.as_bytes(), &canaries);
+    }
 }

@@ -127,7 +127,7 @@ impl Link {
                 Ok(Happened::Assigning { retry_after })
             }
             Answer::Assigned(assigned) => {
-                self.hub_endpoint = Some(hubs.admit(&assigned.hub)?);
+                self.hub_endpoint = Some(hubs.admit(&assigned.hub, |hub| world.network.stays_here(hub))?);
                 self.assigned = Some(Rc::new(*assigned));
                 Ok(Happened::Assigned)
             }

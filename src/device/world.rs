@@ -113,7 +113,7 @@ pub enum Route {
     },
 }
 
-/// Which hubs DPS may send devices to. Loopback is always allowed.
+/// Which hubs DPS may send devices to. This machine is always allowed, as far as the bytes stay on it.
 #[derive(Debug, Clone, Default)]
 pub struct HubRule {
     /// Patterns of host names; `*` stands for any number of characters.
@@ -125,16 +125,22 @@ pub struct HubRule {
 impl HubRule {
     /// Where to connect for a hub that DPS named.
     ///
+    /// * `stays_here`: whether what is sent to an endpoint stays on this machine: [`Network::stays_here`]
+    ///
     /// # Errors
     /// [`Class::BadAnswer`] if it is no host, [`Class::HubNotAllowed`] if no pattern matches.
-    pub fn admit(&self, hub: &Untrusted) -> Result<Endpoint, Failure> {
+    pub fn admit(
+        &self,
+        hub: &Untrusted,
+        stays_here: impl FnOnce(&Endpoint) -> bool,
+    ) -> Result<Endpoint, Failure> {
         let endpoint = Endpoint::parse(hub.raw(), self.default_port).ok_or_else(|| {
             Failure::new(
                 Class::BadAnswer,
                 &format!("assigned to {:?}, which is no host name", hub.terminal()),
             )
         })?;
-        if endpoint.is_loopback() || self.allow.iter().any(|pattern| allows(pattern, &endpoint)) {
+        if stays_here(&endpoint) || self.allow.iter().any(|pattern| allows(pattern, &endpoint)) {
             return Ok(endpoint);
         }
         Err(Failure::new(
@@ -300,7 +306,9 @@ mod tests {
     fn a_hub_outside_of_the_allowed_patterns_is_refused() {
         let allow = vec!["contoso-*.azure-devices.net".into(), "gateway.contoso.net:8443".into()];
         let rule = HubRule { allow, default_port: 443 };
-        let admit = |hub: &str| rule.admit(&Untrusted::new(hub)).map(|endpoint| endpoint.to_string());
+        let admit = |hub: &str| {
+            rule.admit(&Untrusted::new(hub), Endpoint::is_loopback).map(|endpoint| endpoint.to_string())
+        };
         assert_eq!(admit("Contoso-1.azure-devices.net"), Ok("contoso-1.azure-devices.net:443".into()));
         assert_eq!(admit("localhost:8443"), Ok("localhost:8443".into()));
         assert_eq!(admit("gateway.contoso.net:8443"), Ok("gateway.contoso.net:8443".into()));

@@ -204,7 +204,7 @@ impl<'a> Reader<'a> {
                             entry.key_origin,
                             format!("`{name}` has more than {} entries", show_count(MAX_NAMED as u64)),
                         )
-                        .help("a run has room for fewer; one fleet may have many devices"),
+                        .help("check that this is meant; one fleet may have many devices"),
                     );
                 }
                 &entries[..entries.len().min(MAX_NAMED)]

@@ -130,7 +130,9 @@ impl Lines {
         // A key may be cut by the window, so keys are looked for in a wider one.
         let wide_from = before.len().checked_sub(4 * CONTEXT).map_or(start, |n| before[n]);
         let wide_to = nth_char(text, to, end, 3 * CONTEXT);
-        let mut masks: Vec<std::ops::Range<usize>> = key_mask::keys(&text[wide_from..wide_to])
+        let wide = &text[wide_from..wide_to];
+        let mut masks: Vec<std::ops::Range<usize>> = [key_mask::keys(wide), key_mask::passwords(wide)]
+            .concat()
             .into_iter()
             .map(|key| wide_from + key.start..wide_from + key.end)
             .collect();

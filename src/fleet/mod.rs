@@ -3,8 +3,6 @@
 //! Each thread owns its devices, timers and books; nothing is shared on the way of a message. Once a second a thread hands
 //! its interval to whoever runs the fleet.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -13,6 +11,7 @@ use crate::azure::keys::{DeviceKey, GroupKey};
 use crate::device::world::Narration;
 use crate::list::ListError;
 use crate::net::dial::{Endpoint, Network};
+use crate::net::way::Way;
 use crate::plan::Plan;
 use crate::record::{Interval, Record};
 use crate::time::{Clock, Instant};
@@ -86,8 +85,8 @@ pub enum Destination {
 pub struct Connections {
     /// TLS, trust included.
     pub tls: Arc<rustls::ClientConfig>,
-    /// Names that are not looked up.
-    pub connect_map: Arc<HashMap<String, SocketAddr>>,
+    /// Where the bytes for a host go.
+    pub way: Arc<Way>,
 }
 
 /// What a running fleet is told.
@@ -169,7 +168,7 @@ pub fn start(
                 let share = Share {
                     thread,
                     clock: Clock::machine(),
-                    network: Network::sockets(connections.tls, connections.connect_map),
+                    network: Network::sockets(connections.tls, connections.way),
                     commands,
                 };
                 let report = move |report| {

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use tokio_rustls::TlsConnector;
 use super::failure::classify;
 use super::memory::MemoryNetwork;
 use super::stream::Stream;
+use super::way::Way;
 use crate::step::{Class, Failure, Phase};
 use crate::time::{Clock, Instant};
 
@@ -61,6 +62,12 @@ impl Endpoint {
     }
 }
 
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        Self { host: address.ip().to_string(), port: address.port() }
+    }
+}
+
 impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.host.contains(':') {
@@ -79,7 +86,8 @@ fn parse_port(text: &str) -> Option<u16> {
         .filter(|port| *port > 0)
 }
 
-fn is_localhost(host: &str) -> bool {
+/// Whether a name is `localhost` or below it.
+pub(super) fn is_localhost(host: &str) -> bool {
     host == "localhost" || host.ends_with(".localhost")
 }
 
@@ -95,8 +103,8 @@ pub enum Network {
 /// See [`Network::Sockets`].
 pub struct Sockets {
     tls: TlsConnector,
-    /// Names that are not looked up: the emulator's hubs.
-    connect_map: Arc<HashMap<String, SocketAddr>>,
+    /// Where the bytes for a host go.
+    way: Arc<Way>,
     /// Answers of the resolver. A thread asks once per name and [`DNS_CACHE`], and others wait for that answer: thousands
     /// of devices in one process would otherwise measure the resolver of this machine.
     resolved: RefCell<HashMap<Endpoint, Rc<LookUp>>>,
@@ -120,13 +128,17 @@ pub struct Dialled {
 }
 
 impl Network {
-    /// TCP and TLS with `config`; names in `connect_map` go to the given addresses.
-    pub fn sockets(config: Arc<rustls::ClientConfig>, connect_map: Arc<HashMap<String, SocketAddr>>) -> Self {
-        Self::Sockets(Rc::new(Sockets {
-            tls: TlsConnector::from(config),
-            connect_map,
-            resolved: RefCell::default(),
-        }))
+    /// TCP and TLS with `config`, on the given way.
+    pub fn sockets(config: Arc<rustls::ClientConfig>, way: Arc<Way>) -> Self {
+        Self::Sockets(Rc::new(Sockets { tls: TlsConnector::from(config), way, resolved: RefCell::default() }))
+    }
+
+    /// Whether what is sent to `endpoint` certainly stays on this machine.
+    pub fn stays_here(&self, endpoint: &Endpoint) -> bool {
+        match self {
+            Self::Sockets(sockets) => sockets.way.stays_here(endpoint),
+            Self::Memory(_) => true,
+        }
     }
 
     /// Opens a connection. The caller bounds the time it may take.
@@ -146,15 +158,28 @@ impl Network {
 
 impl Sockets {
     async fn dial(&self, clock: &Clock, endpoint: &Endpoint) -> Result<Dialled, Failure> {
-        let mut phases = Vec::with_capacity(3);
+        let mut phases = Vec::with_capacity(4);
         let name = ServerName::try_from(endpoint.host.clone())
             .map_err(|_| Failure::new(Class::DnsFailed, &format!("{} is not a host name", endpoint.host)))?;
-        let address = self.resolve(clock, endpoint, &mut phases).await?;
+        let target = self.way.target(endpoint);
+        let proxy = self.way.proxy.as_ref();
+        // With a proxy the target's name is its business: here it may well have no address.
+        let told = |failure: Failure| match proxy {
+            Some(proxy) => proxy.told(&failure),
+            None => failure,
+        };
+        let address = self.resolve(clock, &self.way.peer(&target), &mut phases).await.map_err(told)?;
         let start = clock.now();
-        let tcp = TcpStream::connect(address).await.map_err(|error| classify(&error))?;
+        let mut tcp = TcpStream::connect(address).await.map_err(|error| told(classify(&error)))?;
         tcp.set_nodelay(true).map_err(|error| classify(&error))?;
-        let connected = clock.now();
+        let mut connected = clock.now();
         phases.push((Phase::Tcp, connected.since(start)));
+        if let Some(proxy) = proxy {
+            let start = connected;
+            proxy.open(&mut tcp, &target).await?;
+            connected = clock.now();
+            phases.push((Phase::Proxy, connected.since(start)));
+        }
         let tls = self.tls.connect(name, tcp).await.map_err(|error| classify(&error))?;
         phases.push((Phase::Tls, clock.now().since(connected)));
         Ok(Dialled { stream: Stream::TlsClient(Box::new(tls)), phases })
@@ -166,14 +191,8 @@ impl Sockets {
         endpoint: &Endpoint,
         phases: &mut Vec<(Phase, Duration)>,
     ) -> Result<SocketAddr, Failure> {
-        if let Some(address) = self.connect_map.get(&endpoint.host) {
-            return Ok(*address);
-        }
         if let Ok(address) = endpoint.host.parse::<IpAddr>() {
             return Ok(SocketAddr::new(address, endpoint.port));
-        }
-        if is_localhost(&endpoint.host) {
-            return Ok(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), endpoint.port));
         }
         let look_up = Rc::clone(self.resolved.borrow_mut().entry(endpoint.clone()).or_default());
         let mut answer = look_up.lock().await;

@@ -7,9 +7,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::azure::limits::Tier;
 use crate::emulator::config;
 use crate::list::DeviceList;
+use crate::net::way::Way;
 use crate::text::Secret;
+use crate::units::Rate;
 
 pub mod arrival;
 pub mod roster;
@@ -83,6 +86,12 @@ pub struct AzureTarget {
     pub allow: Vec<String>,
     /// PEM file of authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
+    /// Where the bytes go: proxy and connect map.
+    pub way: Way,
+    /// What the hubs are said to be.
+    pub stated: Option<StatedHub>,
+    /// Registrations that the DPS is said to admit.
+    pub dps_registrations: Rate,
 }
 
 /// See [`Target::Hub`].
@@ -92,6 +101,30 @@ pub struct HubTarget {
     pub host: String,
     /// PEM file of authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
+    /// Where the bytes go: proxy and connect map.
+    pub way: Way,
+    /// What the hub is said to be.
+    pub stated: Option<StatedHub>,
+}
+
+/// Size of a hub elsewhere, as the scenario states it; nobody asked the hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatedHub {
+    /// Its tier.
+    pub tier: Tier,
+    /// Its units: 1 to [`Tier::max_units`].
+    pub units: u32,
+}
+
+impl Target {
+    /// Where the bytes go; `None` for the embedded emulator, which says itself where it is.
+    pub const fn way(&self) -> Option<&Way> {
+        match self {
+            Self::Emulator(_) => None,
+            Self::Azure(azure) => Some(&azure.way),
+            Self::Hub(hub) => Some(&hub.way),
+        }
+    }
 }
 
 /// Whose keys devices use.

@@ -1,4 +1,7 @@
 //! Who may be loaded: this machine freely, anybody else only when named in the scenario and confirmed.
+//!
+//! Whether it is this machine is decided by where the bytes go, proxy and connect map included
+//! ([`Way::stays_here`](crate::net::way::Way::stays_here)).
 
 use std::io::{BufRead, IsTerminal as _, Write as _};
 
@@ -38,12 +41,23 @@ pub fn endpoint(plan: &Plan) -> Result<Option<Endpoint>, Refused> {
     Endpoint::parse(text, port).map(Some).ok_or_else(|| Refused::Host(text.clone()))
 }
 
+/// Whether devices that go to `endpoint` first load another machine than this one.
+pub fn leaves_machine(plan: &Plan, endpoint: Option<&Endpoint>) -> bool {
+    match (plan.target.way(), endpoint) {
+        (Some(way), Some(endpoint)) => !way.stays_here(endpoint),
+        // The embedded emulator.
+        _ => false,
+    }
+}
+
 /// Asks for what a run against hosts other than this machine needs: `--yes`, or a "yes" typed after a summary.
 ///
 /// # Errors
 /// [`Refused::NotConfirmed`] without either.
 pub fn confirm(plan: &Plan, endpoint: Option<&Endpoint>, yes: bool) -> Result<(), Refused> {
-    let Some(endpoint) = endpoint.filter(|endpoint| !endpoint.is_loopback()) else { return Ok(()) };
+    let Some(endpoint) = endpoint.filter(|endpoint| leaves_machine(plan, Some(endpoint))) else {
+        return Ok(());
+    };
     if yes {
         return Ok(());
     }
@@ -75,12 +89,33 @@ fn summary(plan: &Plan, endpoint: &Endpoint) -> String {
         _ => String::new(),
     };
     let telemetry = if rate > 0.0 { format!(", up to {rate:.1} messages/s") } else { String::new() };
-    format!("{endpoint}{hubs} with {} devices{telemetry}", show_count(devices))
+    let way = detours(plan).map(|detours| format!(" ({detours})")).unwrap_or_default();
+    format!("{endpoint}{hubs}{way} with {} devices{telemetry}", show_count(devices))
+}
+
+/// The proxy and the mapped hosts, as a half-sentence; `None` if the bytes go straight to the hosts.
+pub fn detours(plan: &Plan) -> Option<String> {
+    /// Mapped hosts that are named; the rest is counted.
+    const NAMED: usize = 8;
+    let way = plan.target.way()?;
+    let proxy = way.proxy.as_ref().map(|proxy| format!("through the proxy {}", proxy.endpoint));
+    let mut mapped: Vec<String> =
+        way.connect.iter().map(|(host, address)| format!("{host} at {address}")).collect();
+    let more = mapped.len().saturating_sub(NAMED);
+    mapped.truncate(NAMED);
+    if more > 0 {
+        mapped.push(format!("{} more hosts elsewhere", show_count(more as u64)));
+    }
+    let mapped = (!mapped.is_empty()).then(|| format!("with {}", mapped.join(", ")));
+    match (proxy, mapped) {
+        (Some(proxy), Some(mapped)) => Some(format!("{proxy}, {mapped}")),
+        (proxy, mapped) => proxy.or(mapped),
+    }
 }
 
 /// What a run against a real service leaves behind there; `None` for this machine.
 pub fn left_behind(plan: &Plan, endpoint: Option<&Endpoint>) -> Option<String> {
-    endpoint.filter(|endpoint| !endpoint.is_loopback())?;
+    endpoint.filter(|endpoint| leaves_machine(plan, Some(endpoint)))?;
     let devices: u64 = plan.populations.iter().map(|population| population.count).sum();
     Some(match &plan.target {
         Target::Azure(_) => format!(
@@ -90,4 +125,69 @@ pub fn left_behind(plan: &Plan, endpoint: Option<&Endpoint>) -> Option<String> {
         ),
         _ => "Left behind at the hub: the messages that it accepted.".to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario;
+
+    fn plan(target: &str) -> Plan {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("s.toml");
+        let text = format!(
+            "version = 1\n[target]\n{target}\n[enrollment.a]\ngroup_key = 'stdin'\n[fleet.x]\ncount = 1\n"
+        );
+        std::fs::write(&path, text).expect("the folder is writable");
+        let variable = |_: &str| Some("canary".to_owned());
+        let loaded = scenario::load(&path, &scenario::Options::default(), &variable);
+        loaded.unwrap_or_else(|told| panic!("{}", told.render(false, None))).plan
+    }
+
+    fn refused(target: &str) -> Option<String> {
+        let plan = plan(target);
+        let endpoint = endpoint(&plan).expect("a host");
+        let refused = confirm(&plan, endpoint.as_ref(), false).err().map(|refused| refused.to_string());
+        assert_eq!(refused.is_some(), leaves_machine(&plan, endpoint.as_ref()));
+        assert_eq!(refused.is_some(), left_behind(&plan, endpoint.as_ref()).is_some());
+        assert_eq!(confirm(&plan, endpoint.as_ref(), true), Ok(()));
+        refused
+    }
+
+    #[test]
+    fn what_is_asked_names_the_proxy_and_the_mapped_hosts() {
+        let many: String = (10..30).map(|n| format!("'h{n}' = '127.0.0.1:{n}', ")).collect();
+        for (target, told) in [
+            ("kind = 'hub'\nhost = 'a.b'".to_owned(), "would load a.b:443 with 1 devices"),
+            (
+                "kind = 'hub'\nhost = 'localhost:1'\nproxy = 'http://u:${env:P}@p.q:3128'".to_owned(),
+                "would load localhost:1 (through the proxy p.q:3128) with 1 devices",
+            ),
+            (
+                "kind = 'azure'\nid_scope = 'a'\ndps = 'd.e'\nallow = ['*.h.i']\nproxy = 'http://localhost:1'\n\
+                 connect = { 'd.e' = 'f.g:9' }"
+                    .to_owned(),
+                "d.e:443 and hubs *.h.i (through the proxy localhost:1, with d.e at f.g:9) with",
+            ),
+            (
+                format!("kind = 'hub'\nhost = 'a.b'\nconnect = {{ {many} 'h9' = 'c.d:1' }}"),
+                "h17 at 127.0.0.1:17, 13 more hosts elsewhere)",
+            ),
+        ] {
+            let refused = refused(&target).expect("it leaves this machine");
+            assert!(refused.contains(told) && !refused.contains("canary"), "{target}\n{refused}");
+        }
+    }
+
+    #[test]
+    fn what_stays_here_all_the_way_is_not_asked_about() {
+        for target in [
+            "kind = 'hub'\nhost = 'localhost:1'",
+            "kind = 'hub'\nhost = 'a.b'\nconnect = { 'A.b:443' = '127.0.0.1:1' }",
+            "kind = 'hub'\nhost = 'a.b:1'\nconnect = { 'a.b' = '[::1]:1' }\nproxy = 'http://127.0.0.1:3128'",
+            "kind = 'azure'\nid_scope = 'a'\ndps = 'localhost'\nconnect = { 'a.b' = 'c.d:1' }",
+        ] {
+            assert_eq!(refused(target), None, "{target}");
+        }
+    }
 }

@@ -1,8 +1,6 @@
 //! A whole run: guard, keys, pre-flight, the emulator's process, the fleet, the result. The only module that knows both
 //! fleet and emulator.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -165,7 +163,7 @@ fn carry_out(
     let ready = embedded.as_ref().map(|embedded| &embedded.ready);
     let connections = connections(&plan, ready)?;
     // A DPS on this machine was not asked about, and must not be a way around the question.
-    let confirmed = options.yes || endpoint.as_ref().is_some_and(|endpoint| !endpoint.is_loopback());
+    let confirmed = options.yes || guard::leaves_machine(&plan, endpoint.as_ref());
     let Some(destination) = destination(&plan, endpoint.clone(), ready, confirmed) else {
         return Err(RunError::Embedded(EmbeddedError::Gone));
     };
@@ -208,6 +206,8 @@ fn carry_out(
             }
         }
     }
+    // Another way makes for other latencies: who compares results should see it.
+    facts.notes.extend(guard::detours(&plan).map(|detours| format!("Connections were made {detours}.")));
     facts.notes.extend(guard::left_behind(&plan, endpoint.as_ref()));
     let judgement = verdict::judge(&watched.record, &facts, &plan.thresholds);
     let mut result = result::build(&watched.record, &watched.series, facts);
@@ -222,14 +222,14 @@ fn connections(plan: &Plan, ready: Option<&Ready>) -> Result<Connections, TrustE
         (Target::Hub(hub), None) => Trust::System { ca_file: hub.ca_file.clone() },
         (Target::Emulator(_), None) => Trust::System { ca_file: None },
     };
-    let connect_map: HashMap<String, SocketAddr> = match ready {
-        Some(ready) => {
-            let hubs = ready.hubs.iter().map(|hub| (hub.host.to_ascii_lowercase(), hub.address));
-            hubs.chain([(DPS_HOST.to_owned(), ready.dps)]).collect()
+    let mut way = plan.target.way().cloned().unwrap_or_default();
+    if let Some(ready) = ready {
+        let hubs = ready.hubs.iter().map(|hub| (hub.host.as_str(), hub.address));
+        for (host, address) in hubs.chain([(DPS_HOST, ready.dps)]) {
+            way.connect.insert(host, None, Endpoint::from(address));
         }
-        None => HashMap::new(),
-    };
-    Ok(Connections { tls: trust::client_config(&trust)?, connect_map: Arc::new(connect_map) })
+    }
+    Ok(Connections { tls: trust::client_config(&trust)?, way: Arc::new(way) })
 }
 
 /// Where the devices go; `None` only if there should be an emulator and is none.

@@ -7,7 +7,8 @@ use crate::plan::{Arrival, Deadlines, Enrollment, Keys, Population, Protocol, Si
 use crate::scenario::build::{Paths, refused, unknown_name};
 use crate::scenario::enrollment::Keys as WrittenKeys;
 use crate::scenario::fleet::{Fleet, Start};
-use crate::scenario::written::{Scenario, TargetKind};
+use crate::scenario::target::TargetKind;
+use crate::scenario::written::Scenario;
 use crate::scenario::{build_roster, build_telemetry, trace};
 use crate::units::{show_count, spell_duration};
 

@@ -4,8 +4,9 @@ use crate::document::{Diagnostic, Diagnostics};
 use crate::plan::threshold::{Comparison, Ending, Metric};
 use crate::plan::{Population, Threshold};
 use crate::scenario::build::{refused, unknown_name};
+use crate::scenario::target::TargetKind;
 use crate::scenario::threshold;
-use crate::scenario::written::{Scenario, TargetKind};
+use crate::scenario::written::Scenario;
 use crate::step::{Milestone, StepKind};
 
 pub(super) fn thresholds(

@@ -122,6 +122,38 @@ pub static TARGET: Table = Table {
             "\"ca.pem\"",
             "For azure and hub: PEM file of authorities to trust instead of the system's; relative to the scenario file.",
         ),
+        Key::new(
+            "proxy",
+            Shape::Text,
+            "\"http://${env:PROXY_USER}:${env:PROXY_PASSWORD}@proxy.example:3128\"",
+            "For azure and hub: HTTP proxy that all connections go through by CONNECT; user and password, percent-encoded, come from variables.",
+        ),
+        Key::new(
+            "connect",
+            Shape::Mapping("hosts, with or without port, for example \"contoso.azure-devices.net\""),
+            "{ \"contoso.azure-devices.net\" = \"127.0.0.1:8443\" }",
+            "For azure and hub: addresses to connect to instead of a host's own; TLS, tokens and headers keep the host's name.",
+        ),
+        Key::new(
+            "tier",
+            Shape::Choice { names: &Tier::NAMES, later: &[] },
+            "\"S1\"",
+            "For azure and hub: size of your hub, or of each of them; nothing is assumed about it by default.",
+        ),
+        Key::new(
+            "units",
+            Shape::Count { min: 1, max: 200 },
+            "2",
+            "With tier: how many units the hub has; 1 by default.",
+        )
+        .default("1"),
+        Key::new(
+            "dps_registrations",
+            Shape::Rate,
+            "\"1000/min\"",
+            "For azure: registrations that your DPS admits, if support raised the published 1,000 a minute.",
+        )
+        .default("\"1000/min\""),
     ],
     later: &[],
 };

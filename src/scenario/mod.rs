@@ -20,18 +20,20 @@ mod build_emulator;
 mod build_fleet;
 mod build_roster;
 mod build_telemetry;
+mod build_target;
 mod build_threshold;
 mod emulator;
 mod enrollment;
 mod fleet;
 mod host;
 pub mod keys;
+mod proxy;
+mod target;
 mod threshold;
 mod trace;
 mod written;
 
 pub use build_emulator::DEFAULT_ID_SCOPE;
-pub use host::is_loopback;
 
 /// What the command line adds to a scenario.
 #[derive(Debug, Clone, Default)]

@@ -10,6 +10,7 @@ use crate::scenario::emulator::{self, Emulator};
 use crate::scenario::enrollment::{self, Enrollment};
 use crate::scenario::fleet::{self, Fleet};
 use crate::scenario::keys;
+use crate::scenario::target::{self, Target};
 
 /// The whole file.
 #[derive(Debug)]
@@ -26,26 +27,6 @@ pub(super) struct Scenario {
     pub(super) sends_from: Given<Duration>,
     pub(super) thresholds: Vec<Threshold>,
     pub(super) emulator: Option<Emulator>,
-}
-
-/// `[target]`; all absent if there is no such table.
-#[derive(Debug)]
-pub(super) struct Target {
-    pub(super) origin: Origin,
-    pub(super) kind: Given<TargetKind>,
-    pub(super) dps: Given<Text>,
-    pub(super) id_scope: Given<Text>,
-    pub(super) allow: Given<Vec<Spanned<Text>>>,
-    pub(super) host: Given<Text>,
-    pub(super) ca_file: Given<Text>,
-}
-
-/// `target.kind`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TargetKind {
-    Emulator,
-    Azure,
-    Hub,
 }
 
 /// One line of `[thresholds]`.
@@ -84,7 +65,7 @@ pub(super) fn read(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Scenar
         duration: reader.duration("duration", diagnostics),
         drain: reader.duration("drain", diagnostics),
         narrate: reader.boolean("narrate", diagnostics),
-        target: target(reader, diagnostics),
+        target: target::read(reader, diagnostics),
         enrollments: enrollments(reader, diagnostics),
         names_a_fleet: !reader.is_absent("fleet")
             && reader.entry("fleet").is_none_or(|fleet| fleet.node.entries() != Some(&[])),
@@ -109,37 +90,6 @@ pub(super) fn enrollments(reader: &Reader<'_>, diagnostics: &mut Diagnostics) ->
         .into_iter()
         .map(|(name, reader)| enrollment::read(name, &reader, diagnostics))
         .collect()
-}
-
-fn target(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Target {
-    let Some(table) = reader.table("target", diagnostics) else {
-        return Target {
-            origin: reader.origin(),
-            // A broken [target] must not be taken for a wish to use the emulator.
-            kind: if reader.is_absent("target") { Given::Absent } else { Given::Broken },
-            dps: Given::Absent,
-            id_scope: Given::Absent,
-            allow: Given::Absent,
-            host: Given::Absent,
-            ca_file: Given::Absent,
-        };
-    };
-    let kind = table.choice("kind", diagnostics).check(diagnostics, |name| {
-        Ok(match name {
-            "azure" => TargetKind::Azure,
-            "hub" => TargetKind::Hub,
-            _ => TargetKind::Emulator,
-        })
-    });
-    Target {
-        origin: table.origin(),
-        kind,
-        dps: table.text("dps", diagnostics),
-        id_scope: table.text("id_scope", diagnostics),
-        allow: table.texts("allow", diagnostics),
-        host: table.text("host", diagnostics),
-        ca_file: table.text("ca_file", diagnostics),
-    }
 }
 
 fn thresholds(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Vec<Threshold> {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+pub mod proxy;
 pub mod stub;
 
 /// Far beyond what any of the runs takes on a busy machine: a run that takes longer hangs.
