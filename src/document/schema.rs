@@ -23,6 +23,22 @@ impl Table {
     pub fn key(&self, name: &str) -> Option<&'static Key> {
         self.keys.iter().find(|key| key.name == name)
     }
+
+    /// This table and all that its keys lead to, each once, in the order in which people meet them.
+    pub fn with_inner(&'static self) -> Vec<&'static Self> {
+        fn visit(table: &'static Table, found: &mut Vec<&'static Table>) {
+            if found.iter().any(|known| std::ptr::eq(*known, table)) {
+                return;
+            }
+            found.push(table);
+            for key in table.keys {
+                key.shape.tables(&mut |inner| visit(inner, found));
+            }
+        }
+        let mut found = Vec::new();
+        visit(self, &mut found);
+        found
+    }
 }
 
 /// One legal key of a table.
@@ -106,6 +122,24 @@ pub enum Shape {
 }
 
 impl Shape {
+    /// Calls `visit` for each table that a value may be or hold.
+    fn tables(&'static self, visit: &mut impl FnMut(&'static Table)) {
+        match self {
+            Self::Table(table) | Self::Tables(table) => visit(table),
+            Self::Any(shapes) => shapes.iter().for_each(|shape| shape.tables(visit)),
+            Self::Text
+            | Self::Texts
+            | Self::Boolean
+            | Self::Count { .. }
+            | Self::Duration { .. }
+            | Self::Rate
+            | Self::Share
+            | Self::Size
+            | Self::Choice { .. }
+            | Self::Mapping(_) => {}
+        }
+    }
+
     /// What a value must be, with its article: `a whole number`.
     pub fn expected(&self) -> String {
         match self {

@@ -45,13 +45,15 @@ pub static SCENARIO: Table = Table {
             UP_TO_AN_HOUR,
             "\"20s\"",
             "How long to wait for open answers after the end; 20s by default.",
-        ),
+        )
+        .default("\"20s\""),
         Key::new(
             "narrate",
             Shape::Boolean,
             "true",
             "Whether devices tell on standard error what they do; false by default.",
-        ),
+        )
+        .default("false"),
         Key::new("target", Shape::Table(&TARGET), "{ kind = \"emulator\" }", "Where the load goes."),
         Key::new(
             "enrollment",
@@ -92,13 +94,15 @@ pub static TARGET: Table = Table {
             Shape::Choice { names: &["emulator", "azure", "hub"], later: &[] },
             "\"emulator\"",
             "The embedded emulator (default), a DPS elsewhere (azure), or one hub without DPS.",
-        ),
+        )
+        .default("\"emulator\""),
         Key::new(
             "dps",
             Shape::Text,
             "\"global.azure-devices-provisioning.net\"",
             "For azure: host of the DPS; the global endpoint by default.",
-        ),
+        )
+        .default("\"global.azure-devices-provisioning.net\""),
         Key::new("id_scope", Shape::Text, "\"0ne00000A0A\"", "For azure, required: the id scope of the DPS."),
         Key::new(
             "allow",
@@ -150,7 +154,8 @@ pub static ENROLLMENT: Table = Table {
             Shape::Boolean,
             "true",
             "For the emulator: a disabled enrollment refuses every registration; true by default.",
-        ),
+        )
+        .default("true"),
         Key::new(
             "allocation",
             ALLOCATION_SHAPE,
@@ -168,7 +173,8 @@ pub static ENROLLMENT: Table = Table {
             Shape::Choice { names: &["migrate", "reset", "never"], later: &[] },
             "\"migrate\"",
             "For the emulator: what happens to a device that registers again; migrate by default.",
-        ),
+        )
+        .default("\"migrate\""),
     ],
     later: &[],
 };
@@ -263,13 +269,15 @@ pub static FLEET: Table = Table {
             "{ rate = \"100/s\" }",
             "When the devices start; a single device starts at once by default.",
         ),
-        Key::new("provision", PROTOCOL, "\"https\"", "How devices talk to DPS; https by default."),
+        Key::new("provision", PROTOCOL, "\"https\"", "How devices talk to DPS; https by default.")
+            .default("\"https\""),
         Key::new(
             "connect",
             CONNECT,
             "\"https\"",
             "How devices talk to their hub; https by default, none for devices that only register.",
-        ),
+        )
+        .default("\"https\""),
         Key::new(
             "deadline",
             Shape::Table(&DEADLINE),
@@ -281,7 +289,8 @@ pub static FLEET: Table = Table {
             ANY_DURATION,
             "\"60s\"",
             "A device whose next message is due later than this closes its hub connection until then; 60s by default.",
-        ),
+        )
+        .default("\"60s\""),
         Key::new(
             "telemetry",
             Shape::Table(&TELEMETRY),
@@ -325,7 +334,9 @@ pub static RAMP: Table = Table {
 pub static BURST: Table = Table {
     name: "[fleet.NAME.start.burst]",
     about: "All devices at one instant: { at = \"0s\" }.",
-    keys: &[Key::new("at", ANY_DURATION, "\"0s\"", "When, on the run clock; 0s by default.")],
+    keys: &[
+        Key::new("at", ANY_DURATION, "\"0s\"", "When, on the run clock; 0s by default.").default("\"0s\"")
+    ],
     later: &[],
 };
 
@@ -334,9 +345,12 @@ pub static DEADLINE: Table = Table {
     name: "[fleet.NAME.deadline]",
     about: "Until when a step must be done, counted from when it is due; at most 1h.",
     keys: &[
-        Key::new("register", STEP_DEADLINE, "\"60s\"", "To be assigned to a hub; 60s by default."),
-        Key::new("connect", STEP_DEADLINE, "\"30s\"", "To be connected to the hub; 30s by default."),
-        Key::new("send", STEP_DEADLINE, "\"30s\"", "To have a message acknowledged; 30s by default."),
+        Key::new("register", STEP_DEADLINE, "\"60s\"", "To be assigned to a hub; 60s by default.")
+            .default("\"60s\""),
+        Key::new("connect", STEP_DEADLINE, "\"30s\"", "To be connected to the hub; 30s by default.")
+            .default("\"30s\""),
+        Key::new("send", STEP_DEADLINE, "\"30s\"", "To have a message acknowledged; 30s by default.")
+            .default("\"30s\""),
     ],
     later: &["renew"],
 };
@@ -369,19 +383,22 @@ pub static TELEMETRY: Table = Table {
             ANY_DURATION,
             "\"500ms\"",
             "Each message is moved by up to this, either way; at most half of `every`, 0s by default.",
-        ),
+        )
+        .default("\"0s\""),
         Key::new(
             "in_flight",
             Shape::Count { min: 1, max: 65_535 },
             "1",
             "Messages of one device that may await their answer at once; 1 for https.",
-        ),
+        )
+        .default("1"),
         Key::new(
             "queue",
             Shape::Count { min: 0, max: 1_000_000 },
             "100",
             "Messages of one device that may wait for their turn; one more is not sent. 100 by default.",
-        ),
+        )
+        .default("100"),
         Key::new(
             "json",
             Shape::Text,
@@ -402,7 +419,8 @@ pub static MEASURE: Table = Table {
         ANY_DURATION,
         "\"30s\"",
         "Sends due earlier are counted but not measured; 0s by default.",
-    )],
+    )
+    .default("\"0s\"")],
     later: &["interval", "lateness"],
 };
 
@@ -411,13 +429,15 @@ pub static EMULATOR: Table = Table {
     name: "[emulator]",
     about: "How the embedded emulator behaves.",
     keys: &[
-        Key::new("id_scope", Shape::Text, "\"0ne00000001\"", "Id scope of its DPS; 0ne00000001 by default."),
+        Key::new("id_scope", Shape::Text, "\"0ne00000001\"", "Id scope of its DPS; 0ne00000001 by default.")
+            .default("\"0ne00000001\""),
         Key::new(
             "allocation",
             ALLOCATION_SHAPE,
             "\"hashed\"",
             "How devices get their hub: hashed (default), weighted, or { static = \"north\" }.",
-        ),
+        )
+        .default("\"hashed\""),
         Key::new("dps", Shape::Table(&EMULATOR_DPS), "{ retry_after = \"3s\" }", "How its DPS behaves."),
         Key::new(
             "hub",
@@ -439,19 +459,22 @@ pub static EMULATOR_DPS: Table = Table {
             Shape::Duration { min: Duration::ZERO, max: Duration::from_secs(3_600) },
             "\"3s\"",
             "Wait that it asks for between polls, in whole seconds; \"none\" asks for none. 3s by default.",
-        ),
+        )
+        .default("\"3s\""),
         Key::new(
             "polls",
             Shape::Any(&[Shape::Count { min: 0, max: 1_000 }, Shape::Table(&COUNTS)]),
             "2",
             "Polls that are answered `assigning` before the result is, at least; 0 by default.",
-        ),
+        )
+        .default("0"),
         Key::new(
             "assign",
             Shape::Any(&[UP_TO_AN_HOUR, Shape::Table(&DURATIONS)]),
             "\"800ms\"",
             "How long an assignment takes; { lognormal = { median = \"800ms\", p99 = \"2500ms\" } } by default.",
-        ),
+        )
+        .default("{ lognormal = { median = \"800ms\", p99 = \"2500ms\" } }"),
     ],
     later: &["registrations", "polls_per_window", "connections", "throttle"],
 };
@@ -547,7 +570,8 @@ pub static EMULATOR_HUB: Table = Table {
             Shape::Count { min: 1, max: 1_000 },
             "3",
             "Its share of devices, relative to the other hubs; 1 by default.",
-        ),
+        )
+        .default("1"),
         Key::new(
             "host",
             Shape::Text,
