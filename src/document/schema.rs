@@ -5,6 +5,16 @@
 
 use std::time::Duration;
 
+/// The longest name that a user may give to a table.
+pub const MAX_NAME: usize = 64;
+
+/// Whether `name` may be given to a table ([`Shape::Tables`]): 1 to [`MAX_NAME`] of a-z, 0-9, `_` and `-`, because names
+/// appear in metrics and files.
+pub fn is_name(name: &str) -> bool {
+    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
+    (1..=MAX_NAME).contains(&name.len()) && name.chars().all(legal)
+}
+
 /// One kind of table.
 #[derive(Debug)]
 pub struct Table {
@@ -16,6 +26,34 @@ pub struct Table {
     pub keys: &'static [Key],
     /// Keys that are part of the format and not yet supported.
     pub later: &'static [&'static str],
+    /// Keys that exclude each other.
+    pub one_of: &'static [OneOf],
+}
+
+/// Keys of a table of which at most one may be there.
+///
+/// Declared with the table, so that [`Reader::one_of`](crate::document::Reader::one_of) and machine-readable schemas
+/// cannot disagree.
+#[derive(Debug)]
+pub struct OneOf {
+    /// The keys.
+    pub keys: &'static [&'static str],
+    /// If one of them must be there: what to write, for example.
+    pub required: Option<&'static str>,
+    /// Why only one: `a key comes from one place`.
+    pub reason: &'static str,
+}
+
+impl OneOf {
+    /// Exactly one of `keys` must be there.
+    pub const fn exactly(keys: &'static [&'static str], reason: &'static str, remedy: &'static str) -> Self {
+        Self { keys, required: Some(remedy), reason }
+    }
+
+    /// One of `keys` may be there.
+    pub const fn at_most(keys: &'static [&'static str], reason: &'static str) -> Self {
+        Self { keys, required: None, reason }
+    }
 }
 
 impl Table {

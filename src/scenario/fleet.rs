@@ -80,12 +80,7 @@ fn start(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Given<Arrival> {
         return Given::Absent;
     }
     let Some(table) = reader.table("start", diagnostics) else { return Given::Broken };
-    let which = table.one_of(
-        &["rate", "ramp", "burst"],
-        Some("for example start.rate = \"100/s\""),
-        "devices start in one way",
-        diagnostics,
-    );
+    let which = table.one_of("rate", diagnostics);
     match which {
         Some("rate") => table.rate("rate", diagnostics).check(diagnostics, |rate| Ok(Arrival::Rate(rate))),
         Some("ramp") => {
@@ -115,12 +110,7 @@ fn start(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Given<Arrival> {
 }
 
 fn telemetry(table: &Reader<'_>, diagnostics: &mut Diagnostics) -> Telemetry {
-    let rhythm = table.one_of(
-        &["every", "fleet_rate"],
-        Some("for example every = \"10s\" (per device), or fleet_rate = \"50/s\" (all devices together)"),
-        "`every` is per device, `fleet_rate` is the total",
-        diagnostics,
-    );
+    let rhythm = table.one_of("every", diagnostics);
     let rhythm = match rhythm {
         Some("every") => {
             table.duration("every", diagnostics).check(diagnostics, |every| Ok(Rhythm::Every(every)))
@@ -130,7 +120,7 @@ fn telemetry(table: &Reader<'_>, diagnostics: &mut Diagnostics) -> Telemetry {
         }
         None => Given::Broken,
     };
-    let payload = table.one_of(&["json", "bytes"], None, "a message holds one payload", diagnostics);
+    let payload = table.one_of("json", diagnostics);
     let payload = match payload {
         Some("json") => table.text("json", diagnostics).check(diagnostics, |text| json(&text)),
         Some(_) => table.size("bytes", diagnostics).check(diagnostics, |size| {

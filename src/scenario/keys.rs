@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::document::schema::OneOf;
 use crate::document::{Key, Shape, Table};
 use crate::units::MAX_DURATION;
 
@@ -19,6 +20,8 @@ const STEP_DEADLINE: Shape =
 /// Any whole number that TOML can write.
 const ANY_COUNT: Shape = Shape::Count { min: 0, max: i64::MAX as u64 };
 
+const ONLY_VERSION: Shape = Shape::Count { min: VERSION, max: VERSION };
+
 /// The most devices that one fleet may have.
 pub const MAX_DEVICES: u64 = 1_000_000_000;
 
@@ -27,7 +30,7 @@ pub static SCENARIO: Table = Table {
     name: "the scenario",
     about: "What a run does and what makes it pass.",
     keys: &[
-        Key::new("version", ANY_COUNT, "1", "Version of this format; 1 is the only one.").required(),
+        Key::new("version", ONLY_VERSION, "1", "Version of this format; 1 is the only one.").required(),
         Key::new(
             "seed",
             ANY_COUNT,
@@ -82,6 +85,7 @@ pub static SCENARIO: Table = Table {
         ),
     ],
     later: &["event", "gate"],
+    one_of: &[],
 };
 
 /// `[target]`.
@@ -124,6 +128,7 @@ pub static TARGET: Table = Table {
         ),
     ],
     later: &[],
+    one_of: &[],
 };
 
 /// `[enrollment.NAME]`.
@@ -177,6 +182,11 @@ pub static ENROLLMENT: Table = Table {
         .default("\"migrate\""),
     ],
     later: &[],
+    one_of: &[OneOf::exactly(
+        &["group_key", "individual"],
+        "an enrollment is a group or one individual device",
+        "for the emulator: group_key = \"generated\"; else group_key = { env = \"GROUP_KEY\" }",
+    )],
 };
 
 /// `individual` of an enrollment.
@@ -206,6 +216,7 @@ pub static INDIVIDUAL: Table = Table {
         ),
     ],
     later: &[],
+    one_of: &[],
 };
 
 const KEY_SHAPE: Shape =
@@ -225,6 +236,11 @@ pub static KEY_SOURCE: Table = Table {
         ),
     ],
     later: &[],
+    one_of: &[OneOf::exactly(
+        &["env", "file"],
+        "a key comes from one place",
+        "write { env = \"GROUP_KEY\" } or { file = \"group.key\" }",
+    )],
 };
 
 const ALLOCATION_SHAPE: Shape = Shape::Any(&[
@@ -238,6 +254,7 @@ pub static ALLOCATION: Table = Table {
     about: "A hub for all devices: { static = \"north\" }.",
     keys: &[Key::new("static", Shape::Text, "\"north\"", "Name of the hub.").required()],
     later: &[],
+    one_of: &[],
 };
 
 /// `[fleet.NAME]`.
@@ -299,6 +316,7 @@ pub static FLEET: Table = Table {
         ),
     ],
     later: &["behave", "renew", "reconnect", "retry", "twin", "methods", "tls", "commands"],
+    one_of: &[],
 };
 
 /// `start` of a fleet.
@@ -316,6 +334,11 @@ pub static START: Table = Table {
         Key::new("burst", Shape::Table(&BURST), "{ at = \"0s\" }", "All at once."),
     ],
     later: &["poisson", "trace"],
+    one_of: &[OneOf::exactly(
+        &["rate", "ramp", "burst"],
+        "devices start in one way",
+        "for example start.rate = \"100/s\"",
+    )],
 };
 
 /// `start.ramp` of a fleet.
@@ -328,6 +351,7 @@ pub static RAMP: Table = Table {
         Key::new("over", POSITIVE_DURATION, "\"60s\"", "How long the change takes.").required(),
     ],
     later: &[],
+    one_of: &[],
 };
 
 /// `start.burst` of a fleet.
@@ -338,6 +362,7 @@ pub static BURST: Table = Table {
         Key::new("at", ANY_DURATION, "\"0s\"", "When, on the run clock; 0s by default.").default("\"0s\"")
     ],
     later: &[],
+    one_of: &[],
 };
 
 /// `deadline` of a fleet.
@@ -353,6 +378,7 @@ pub static DEADLINE: Table = Table {
             .default("\"30s\""),
     ],
     later: &["renew"],
+    one_of: &[],
 };
 
 /// `[fleet.NAME.telemetry]`.
@@ -408,6 +434,14 @@ pub static TELEMETRY: Table = Table {
         Key::new("bytes", Shape::Size, "\"2 KiB\"", "Instead of json: so many random bytes."),
     ],
     later: &["qos", "payload", "properties", "batch"],
+    one_of: &[
+        OneOf::exactly(
+            &["every", "fleet_rate"],
+            "`every` is per device, `fleet_rate` is the total",
+            "for example every = \"10s\" (per device), or fleet_rate = \"50/s\" (all devices together)",
+        ),
+        OneOf::at_most(&["json", "bytes"], "a message holds one payload"),
+    ],
 };
 
 /// `[measure]`.
@@ -422,6 +456,7 @@ pub static MEASURE: Table = Table {
     )
     .default("\"0s\"")],
     later: &["interval", "lateness"],
+    one_of: &[],
 };
 
 /// `[emulator]`.
@@ -447,6 +482,7 @@ pub static EMULATOR: Table = Table {
         ),
     ],
     later: &["fault", "service", "tls", "listen"],
+    one_of: &[],
 };
 
 /// `[emulator.dps]`.
@@ -456,7 +492,7 @@ pub static EMULATOR_DPS: Table = Table {
     keys: &[
         Key::new(
             "retry_after",
-            Shape::Duration { min: Duration::ZERO, max: Duration::from_secs(3_600) },
+            Shape::Any(&[UP_TO_AN_HOUR, Shape::Choice { names: &["none"], later: &[] }]),
             "\"3s\"",
             "Wait that it asks for between polls, in whole seconds; \"none\" asks for none. 3s by default.",
         )
@@ -477,35 +513,39 @@ pub static EMULATOR_DPS: Table = Table {
         .default("{ lognormal = { median = \"800ms\", p99 = \"2500ms\" } }"),
     ],
     later: &["registrations", "polls_per_window", "connections", "throttle"],
+    one_of: &[],
 };
 
 /// A distribution of counts.
 pub static COUNTS: Table = Table {
-    name: "distribution",
+    name: "distribution of counts",
     about: "Whole numbers drawn anew each time: { uniform = { low = 1, high = 3 } }.",
     keys: &[Key::new(
         "uniform",
         Shape::Table(&COUNT_RANGE),
         "{ low = 1, high = 3 }",
         "Evenly, both ends included.",
-    )],
+    )
+    .required()],
     later: &["lognormal", "exponential"],
+    one_of: &[],
 };
 
 /// A range of counts.
 pub static COUNT_RANGE: Table = Table {
-    name: "uniform",
+    name: "range of counts",
     about: "A range: { low = 1, high = 3 }.",
     keys: &[
         Key::new("low", Shape::Count { min: 0, max: 1_000 }, "1", "Smallest.").required(),
         Key::new("high", Shape::Count { min: 0, max: 1_000 }, "3", "Largest.").required(),
     ],
     later: &[],
+    one_of: &[],
 };
 
 /// A distribution of durations.
 pub static DURATIONS: Table = Table {
-    name: "distribution",
+    name: "distribution of durations",
     about: "Durations drawn anew each time: exactly one of lognormal, uniform and exponential.",
     keys: &[
         Key::new(
@@ -528,6 +568,11 @@ pub static DURATIONS: Table = Table {
         ),
     ],
     later: &[],
+    one_of: &[OneOf::exactly(
+        &["lognormal", "uniform", "exponential"],
+        "a distribution has one shape",
+        "for example assign = { lognormal = { median = \"800ms\", p99 = \"4s\" } }",
+    )],
 };
 
 /// Parameters of a lognormal distribution.
@@ -539,17 +584,19 @@ pub static LOGNORMAL: Table = Table {
         Key::new("p99", STEP_DEADLINE, "\"4s\"", "99 % of all are shorter; at least the median.").required(),
     ],
     later: &[],
+    one_of: &[],
 };
 
 /// A range of durations.
 pub static DURATION_RANGE: Table = Table {
-    name: "uniform",
+    name: "range of durations",
     about: "A range: { low = \"100ms\", high = \"900ms\" }.",
     keys: &[
         Key::new("low", UP_TO_AN_HOUR, "\"100ms\"", "Shortest.").required(),
         Key::new("high", UP_TO_AN_HOUR, "\"900ms\"", "Longest.").required(),
     ],
     later: &[],
+    one_of: &[],
 };
 
 /// Parameter of an exponential distribution.
@@ -558,6 +605,7 @@ pub static EXPONENTIAL: Table = Table {
     about: "An exponential distribution: { mean = \"800ms\" }.",
     keys: &[Key::new("mean", STEP_DEADLINE, "\"800ms\"", "The mean.").required()],
     later: &[],
+    one_of: &[],
 };
 
 /// `[emulator.hub.NAME]`.
@@ -580,6 +628,7 @@ pub static EMULATOR_HUB: Table = Table {
         ),
     ],
     later: &["tier", "units"],
+    one_of: &[],
 };
 
 #[cfg(test)]
@@ -587,10 +636,7 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    fn visit(table: &'static Table, seen: &mut HashSet<*const Table>) {
-        if !seen.insert(table) {
-            return;
-        }
+    fn check(table: &Table) {
         let mut names = HashSet::new();
         for key in table.keys {
             assert!(names.insert(key.name), "{}: `{}` is listed twice", table.name, key.name);
@@ -598,22 +644,19 @@ mod tests {
             assert!(key.about.ends_with('.'), "{}: `{}` has no sentence", table.name, key.name);
             let line = format!("{} = {}", key.name, key.example);
             assert!(toml::de::DeTable::parse(&line).is_ok(), "{line}");
-            visit_shape(&key.shape, seen);
         }
-    }
-
-    fn visit_shape(shape: &'static Shape, seen: &mut HashSet<*const Table>) {
-        match shape {
-            Shape::Table(table) | Shape::Tables(table) => visit(table, seen),
-            Shape::Any(shapes) => shapes.iter().for_each(|shape| visit_shape(shape, seen)),
-            _ => {}
+        for name in table.one_of.iter().flat_map(|one_of| one_of.keys) {
+            let key = table.key(name).unwrap_or_else(|| panic!("{}: `{name}` is no key", table.name));
+            assert!(!key.required, "{}: `{name}` is required and excluded", table.name);
         }
     }
 
     #[test]
     fn every_key_has_a_sentence_and_an_example_that_is_toml() {
-        let mut seen = HashSet::new();
-        visit(&SCENARIO, &mut seen);
-        assert!(seen.len() > 15, "{} kinds of tables", seen.len());
+        let tables = SCENARIO.with_inner();
+        tables.iter().for_each(|table| check(table));
+        assert!(tables.len() > 15, "{} kinds of tables", tables.len());
+        let names: HashSet<&str> = tables.iter().map(|table| table.name).collect();
+        assert_eq!(names.len(), tables.len(), "no two kinds of tables have one name");
     }
 }

@@ -379,6 +379,8 @@ fn each_contradiction_is_told_with_its_remedy() {
         (format!("{KEY}[enrollment.b]\ngroup_key = 'generated'\n{ONE}"), "does not say which enrollment"),
         (format!("{KEY}hub = 'north'\n{ONE}"), "only with static allocation"),
         (format!("{KEY}allocation = 'static'\n{ONE}"), "needs the name of a hub"),
+        (format!("{KEY}allocation = {{ static = 'hub' }}\nhub = 5\n{ONE}"), "names the hub already"),
+        (format!("{ONE}[emulator.dps]\npolls = {{}}\n"), "lacks `uniform`"),
         (format!("{KEY}allocation = {{ static = 'noth' }}\n{ONE}[emulator.hub.north]\n"), "did you mean \"north\"?"),
         ("[fleet.x]\n".to_owned(), "`[fleet.x]` lacks `count`"),
         ("[fleet.x]\ncount = 5\n".to_owned(), "does not say when its devices start"),
