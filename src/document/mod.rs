@@ -9,6 +9,7 @@
 
 pub mod diagnostics;
 pub mod environment;
+pub mod json_schema;
 mod key_mask;
 pub mod node;
 pub mod overlay;
