@@ -146,4 +146,6 @@ fn document(path: &Path, options: &Options, diagnostics: &mut Diagnostics) -> Op
 #[cfg(test)]
 mod defaults_tests;
 #[cfg(test)]
+mod schema_tests;
+#[cfg(test)]
 mod tests;
