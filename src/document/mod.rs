@@ -15,6 +15,7 @@ pub mod node;
 pub mod overlay;
 pub mod reader;
 mod render;
+pub mod resolve;
 pub mod schema;
 pub mod source;
 pub mod values;
