@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 mod emulate;
 mod progress;
 mod run;
+mod schema;
 mod terminal;
 
 /// Exit codes, for scripts.
@@ -40,6 +41,8 @@ enum Command {
     Run(run::Arguments),
     /// Serve DPS and IoT Hub device endpoints for any client, until interrupted
     Emulate(emulate::Arguments),
+    /// Print the JSON Schema of scenario files, for editors
+    Schema,
     /// The embedded emulator's process (started by `run`)
     #[command(name = crate::run::embedded::CHILD_COMMAND, hide = true)]
     EmulatorProcess,
@@ -62,6 +65,7 @@ pub fn main() -> ExitCode {
     match cli.command {
         Command::Run(arguments) => ExitCode::from(run::run(&arguments)),
         Command::Emulate(arguments) => ExitCode::from(emulate::run(&arguments)),
+        Command::Schema => ExitCode::from(schema::run()),
         Command::EmulatorProcess => crate::emulator::child::child_main(),
     }
 }

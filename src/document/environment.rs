@@ -63,6 +63,8 @@ fn walk(node: &mut Node, lookup: Lookup<'_>, diagnostics: &mut Diagnostics, miss
     }
 }
 
+const OPEN: &str = "${env:";
+
 enum Wrong {
     Unset(String),
     Name(String),
@@ -71,7 +73,6 @@ enum Wrong {
 
 /// `text` with every variable replaced; `None` if it names none.
 fn expand(text: &str, lookup: Lookup<'_>) -> Result<Option<String>, Vec<Wrong>> {
-    const OPEN: &str = "${env:";
     if !text.contains(OPEN) {
         return Ok(None);
     }
@@ -94,6 +95,15 @@ fn expand(text: &str, lookup: Lookup<'_>) -> Result<Option<String>, Vec<Wrong>> 
     }
     expanded.push_str(rest);
     if wrong.is_empty() { Ok(Some(expanded)) } else { Err(wrong) }
+}
+
+/// The names of the variables in `text`, as far as they are such.
+pub(super) fn names(text: &str) -> impl Iterator<Item = &str> {
+    let references = text.split(OPEN).skip(1);
+    references
+        .filter_map(|tail| tail.split_once('}'))
+        .map(|(name, _)| name)
+        .filter(|name| is_variable_name(name))
 }
 
 /// Whether a shell could export a variable of that name.

@@ -9,11 +9,13 @@
 
 pub mod diagnostics;
 pub mod environment;
+pub mod json_schema;
 mod key_mask;
 pub mod node;
 pub mod overlay;
 pub mod reader;
 mod render;
+pub mod resolve;
 pub mod schema;
 pub mod source;
 pub mod values;

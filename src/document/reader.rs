@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::document::diagnostics::quote;
 use crate::document::node::{Entry, Node, Text, Value};
-use crate::document::schema::{Key, Shape, Table};
+use crate::document::schema::{Key, OneOf, Shape, Table};
 use crate::document::source::Origin;
 use crate::document::values::{
     Given, Refusal, Spanned, choice, count, duration, listed, nearest, quantity, read_node, wrong_kind,
@@ -218,19 +218,20 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Says that at most one, or exactly one if `required`, of the keys `names` may be there. Returns the one that is.
-    pub fn one_of(
-        &self,
-        names: &[&'static str],
-        required: Option<&str>,
-        reason: &str,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<&'static str> {
+    /// Says that at most one, or exactly one, of the keys may be there that the list declares to exclude `name` and each
+    /// other. Returns the one that is.
+    pub fn one_of(&self, name: &str, diagnostics: &mut Diagnostics) -> Option<&'static str> {
+        let Some(OneOf { keys: names, required, reason }) =
+            self.table.one_of.iter().find(|one_of| one_of.keys.contains(&name))
+        else {
+            debug_assert!(false, "the list of {} does not say what excludes `{name}`", self.table.name);
+            return None;
+        };
         let mut there: Vec<&'static str> = names.iter().copied().filter(|name| self.has(name)).collect();
         there.sort_by_key(|name| self.key_origin(name));
         match *there.as_slice() {
             [] => {
-                if let Some(help) = required
+                if let Some(help) = *required
                     && names.iter().all(|name| self.is_absent(name))
                 {
                     let list = listed(names, "or");
@@ -320,6 +321,7 @@ mod tests {
         about: "A table inside.",
         keys: &[Key::new("size", Shape::Size, "\"2 KiB\"", "A size.")],
         later: &[],
+        one_of: &[],
     };
 
     static OUTER: Table = Table {
@@ -344,6 +346,7 @@ mod tests {
             Key::new("inner", Shape::Table(&INNER), "{}", "Inside."),
         ],
         later: &["behave"],
+        one_of: &[],
     };
 
     fn complaints(text: &str) -> String {

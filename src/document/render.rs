@@ -202,14 +202,14 @@ fn harmless(c: char) -> char {
     }
 }
 
-fn visible_as_it_is(c: char) -> bool {
+pub(super) fn visible_as_it_is(c: char) -> bool {
     let mut buffer = [0; 4];
     let text: &str = c.encode_utf8(&mut buffer);
     Untrusted::new(text).terminal() == text
 }
 
 /// A message without control characters and keys, cut to a bearable length.
-fn visible(text: &str) -> String {
+pub(super) fn visible(text: &str) -> String {
     let mut shown = String::new();
     for (count, c) in key_mask::mask(text).chars().enumerate() {
         if count == MAX_MESSAGE {

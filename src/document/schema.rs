@@ -5,6 +5,16 @@
 
 use std::time::Duration;
 
+/// The longest name that a user may give to a table.
+pub const MAX_NAME: usize = 64;
+
+/// Whether `name` may be given to a table ([`Shape::Tables`]): 1 to [`MAX_NAME`] of a-z, 0-9, `_` and `-`, because names
+/// appear in metrics and files.
+pub fn is_name(name: &str) -> bool {
+    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
+    (1..=MAX_NAME).contains(&name.len()) && name.chars().all(legal)
+}
+
 /// One kind of table.
 #[derive(Debug)]
 pub struct Table {
@@ -16,12 +26,56 @@ pub struct Table {
     pub keys: &'static [Key],
     /// Keys that are part of the format and not yet supported.
     pub later: &'static [&'static str],
+    /// Keys that exclude each other.
+    pub one_of: &'static [OneOf],
+}
+
+/// Keys of a table of which at most one may be there.
+///
+/// Declared with the table, so that [`Reader::one_of`](crate::document::Reader::one_of) and machine-readable schemas
+/// cannot disagree.
+#[derive(Debug)]
+pub struct OneOf {
+    /// The keys.
+    pub keys: &'static [&'static str],
+    /// If one of them must be there: what to write, for example.
+    pub required: Option<&'static str>,
+    /// Why only one: `a key comes from one place`.
+    pub reason: &'static str,
+}
+
+impl OneOf {
+    /// Exactly one of `keys` must be there.
+    pub const fn exactly(keys: &'static [&'static str], reason: &'static str, remedy: &'static str) -> Self {
+        Self { keys, required: Some(remedy), reason }
+    }
+
+    /// One of `keys` may be there.
+    pub const fn at_most(keys: &'static [&'static str], reason: &'static str) -> Self {
+        Self { keys, required: None, reason }
+    }
 }
 
 impl Table {
     /// The key of that name.
     pub fn key(&self, name: &str) -> Option<&'static Key> {
         self.keys.iter().find(|key| key.name == name)
+    }
+
+    /// This table and all that its keys lead to, each once, in the order in which people meet them.
+    pub fn with_inner(&'static self) -> Vec<&'static Self> {
+        fn visit(table: &'static Table, found: &mut Vec<&'static Table>) {
+            if found.iter().any(|known| std::ptr::eq(*known, table)) {
+                return;
+            }
+            found.push(table);
+            for key in table.keys {
+                key.shape.tables(&mut |inner| visit(inner, found));
+            }
+        }
+        let mut found = Vec::new();
+        visit(self, &mut found);
+        found
     }
 }
 
@@ -116,6 +170,25 @@ pub enum Shape {
 }
 
 impl Shape {
+    /// Calls `visit` for each table that a value may be or hold.
+    fn tables(&'static self, visit: &mut impl FnMut(&'static Table)) {
+        match self {
+            Self::Table(table) | Self::Tables(table) => visit(table),
+            Self::Any(shapes) => shapes.iter().for_each(|shape| shape.tables(visit)),
+            Self::Text
+            | Self::Texts
+            | Self::Boolean
+            | Self::Count { .. }
+            | Self::Duration { .. }
+            | Self::Durations { .. }
+            | Self::Rate
+            | Self::Share
+            | Self::Size
+            | Self::Choice { .. }
+            | Self::Mapping(_) => {}
+        }
+    }
+
     /// What a value must be, with its article: `a whole number`.
     pub fn expected(&self) -> String {
         match self {

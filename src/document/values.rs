@@ -249,8 +249,10 @@ pub(in crate::document) fn choice(key: &'static Key, text: &Text) -> Result<&'st
 
 /// The complaint about a value of another kind than its key's.
 pub fn wrong_kind(key: &'static Key, node: &Node) -> Diagnostic {
-    let unit = matches!(key.shape, Shape::Duration { .. } | Shape::Rate | Shape::Share | Shape::Size);
-    let message = if unit && matches!(node.value, Value::Integer(_) | Value::Float(_)) {
+    let unit = first_shape(key, |shape| {
+        matches!(shape, Shape::Duration { .. } | Shape::Rate | Shape::Share | Shape::Size).then_some(())
+    });
+    let message = if unit.is_some() && matches!(node.value, Value::Integer(_) | Value::Float(_)) {
         format!("`{}` is a number without a unit", key.name)
     } else {
         format!("`{}` is {}; it must be {}", key.name, node.kind(), key.shape.expected())

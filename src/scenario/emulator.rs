@@ -112,6 +112,12 @@ pub(super) fn allocation(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> 
         let path = format!("{}.allocation", reader.path());
         let name = Reader::open(&keys::ALLOCATION, path, entry.key_origin, &entry.node, diagnostics)
             .map_or(Given::Broken, |table| table.text("static", diagnostics));
+        if reader_takes_hub(reader) && reader.has("hub") {
+            diagnostics.push(
+                Diagnostic::error(reader.key_origin("hub"), "`allocation` names the hub already")
+                    .help("remove `hub`"),
+            );
+        }
         return match name.spanned() {
             Some(name) => given(Allocation::Static(name.clone())),
             None => Given::Broken,
@@ -225,12 +231,7 @@ fn assign(dps: &Reader<'_>, diagnostics: &mut Diagnostics) -> Given<Distribution
     let Some(table) = Reader::open(&keys::DURATIONS, path, entry.key_origin, &entry.node, diagnostics) else {
         return Given::Broken;
     };
-    let which = table.one_of(
-        &["lognormal", "uniform", "exponential"],
-        Some("for example assign = { lognormal = { median = \"800ms\", p99 = \"4s\" } }"),
-        "a distribution has one shape",
-        diagnostics,
-    );
+    let which = table.one_of("lognormal", diagnostics);
     let Some((which, inner)) = which.and_then(|name| Some((name, table.table(name, diagnostics)?))) else {
         return Given::Broken;
     };

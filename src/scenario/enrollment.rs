@@ -4,6 +4,7 @@ use crate::azure::registration::{check_device_id, check_registration_id};
 use crate::document::diagnostics::quote;
 use crate::document::environment::is_variable_name;
 use crate::document::node::{Node, Text, Value};
+use crate::document::schema::{MAX_NAME, is_name};
 use crate::document::source::{Origin, SourceId};
 use crate::document::values::{Refusal, listed, nearest, wrong_kind};
 use crate::document::{Diagnostic, Diagnostics, Given, Reader, Spanned};
@@ -65,12 +66,7 @@ pub(super) enum KeySource {
 
 pub(super) fn read(name: String, reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Enrollment {
     check_name("enrollment", &name, reader.origin(), diagnostics);
-    let which = reader.one_of(
-        &["group_key", "individual"],
-        Some("for the emulator: group_key = \"generated\"; else group_key = { env = \"GROUP_KEY\" }"),
-        "an enrollment is a group or one individual device",
-        diagnostics,
-    );
+    let which = reader.one_of("group_key", diagnostics);
     let keys = match which {
         Some("group_key") => Some(Keys::Group {
             primary: key_source(reader, "group_key", diagnostics),
@@ -176,12 +172,7 @@ fn key_source(reader: &Reader<'_>, name: &'static str, diagnostics: &mut Diagnos
 }
 
 fn key_place(table: &Reader<'_>, diagnostics: &mut Diagnostics) -> Option<KeySource> {
-    let which = table.one_of(
-        &["env", "file"],
-        Some("write { env = \"GROUP_KEY\" } or { file = \"group.key\" }"),
-        "a key comes from one place",
-        diagnostics,
-    )?;
+    let which = table.one_of("env", diagnostics)?;
     if which == "env" {
         let name = table.text("env", diagnostics).check(diagnostics, |text| {
             if is_variable_name(&text.value) {
@@ -280,13 +271,11 @@ fn misused(key: &str, node: &Node) -> bool {
 
 /// Says what names of tables may look like: they appear in metrics and file names.
 pub(super) fn check_name(what: &str, name: &str, origin: Origin, diagnostics: &mut Diagnostics) {
-    const LONGEST: usize = 64;
-    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
-    if name.is_empty() || name.len() > LONGEST || !name.chars().all(legal) {
+    if !is_name(name) {
         diagnostics.push(
             Diagnostic::error(origin, format!("{} is not a name for {} {what}", quote(name), article(what)))
                 .help(format!(
-                    "use 1 to {LONGEST} of {}: names appear in metrics and files",
+                    "use 1 to {MAX_NAME} of {}: names appear in metrics and files",
                     listed(&["a-z", "0-9", "_", "-"], "and")
                 )),
         );

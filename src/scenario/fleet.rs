@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::document::node::{Node, Text};
 use crate::document::source::Origin;
 use crate::document::values::{Refusal, duration, durations, read_node};
-use crate::document::{Diagnostics, Given, Reader, Spanned};
+use crate::document::{Diagnostic, Diagnostics, Given, Reader, Spanned};
 use crate::payload::{Payload, TemplateError};
 use crate::plan::{Arrival, OnChange, SignWith};
 use crate::scenario::enrollment::check_name;
@@ -67,8 +67,7 @@ pub(super) enum Rhythm {
 
 pub(super) fn read(name: String, reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Fleet {
     check_name("fleet", &name, reader.origin(), diagnostics);
-    let one_of = "devices are numbered or listed";
-    reader.one_of(&["id", "ids"], None, one_of, diagnostics);
+    reader.one_of("id", diagnostics);
     let deadline = reader.table("deadline", diagnostics);
     let mut step = |name| {
         deadline.as_ref().map_or(Given::Absent, |deadline: &Reader<'_>| deadline.duration(name, diagnostics))
@@ -101,12 +100,7 @@ fn start(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Given<Start> {
         return Given::Absent;
     }
     let Some(table) = reader.table("start", diagnostics) else { return Given::Broken };
-    let which = table.one_of(
-        &["rate", "ramp", "staircase", "poisson", "burst", "trace"],
-        Some("for example start.rate = \"100/s\""),
-        "devices start in one way",
-        diagnostics,
-    );
+    let which = table.one_of("rate", diagnostics);
     let Some(which) = which else { return Given::Broken };
     let arrival = match which {
         "rate" => return table.rate("rate", diagnostics).map(|rate| Start::Shape(Arrival::Rate(rate))),
@@ -135,15 +129,19 @@ fn start(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Given<Start> {
 }
 
 fn telemetry(table: &Reader<'_>, diagnostics: &mut Diagnostics) -> Telemetry {
-    const EXAMPLE: &str =
-        "for example every = \"10s\" (per device), or fleet_rate = \"50/s\" (all devices together)";
     let on_change = on_change(table, diagnostics);
-    let rhythm = table.one_of(
-        &["every", "fleet_rate"],
-        on_change.is_absent().then_some(EXAMPLE),
-        "`every` is per device, `fleet_rate` is the total",
-        diagnostics,
-    );
+    let rhythm = table.one_of("every", diagnostics);
+    if on_change.is_absent() && table.is_absent("every") && table.is_absent("fleet_rate") {
+        diagnostics.push(
+            Diagnostic::error(
+                table.origin(),
+                format!("{} lacks `every` or `fleet_rate`: nothing says when messages are due", table.name()),
+            )
+            .help(
+                "for example every = \"10s\" (per device), or fleet_rate = \"50/s\" (all devices together)",
+            ),
+        );
+    }
     let rhythm = match rhythm {
         Some("every") => every(table, diagnostics),
         Some(_) => table.rate("fleet_rate", diagnostics).map(Rhythm::FleetRate),
@@ -152,7 +150,7 @@ fn telemetry(table: &Reader<'_>, diagnostics: &mut Diagnostics) -> Telemetry {
         }
         None => Given::Broken,
     };
-    let payload = table.one_of(&["json", "bytes"], None, "a message holds one payload", diagnostics);
+    let payload = table.one_of("json", diagnostics);
     let payload = match payload {
         Some("json") => table.text("json", diagnostics).check(diagnostics, |text| json(&text)),
         Some(_) => table.size("bytes", diagnostics).check(diagnostics, |size| {

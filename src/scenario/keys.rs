@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::azure::limits::Tier;
+use crate::document::schema::OneOf;
 use crate::document::{Key, Shape, Table};
 use crate::units::MAX_DURATION;
 
@@ -22,6 +23,7 @@ const ANY_COUNT: Shape = Shape::Count { min: 0, max: i64::MAX as u64 };
 
 /// The most units that a hub of any tier may have.
 const MAX_UNITS: u64 = Tier::S2.max_units() as u64;
+const ONLY_VERSION: Shape = Shape::Count { min: VERSION, max: VERSION };
 
 /// The most devices that one fleet may have.
 pub const MAX_DEVICES: u64 = 1_000_000_000;
@@ -31,7 +33,7 @@ pub static SCENARIO: Table = Table {
     name: "the scenario",
     about: "What a run does and what makes it pass.",
     keys: &[
-        Key::new("version", ANY_COUNT, "1", "Version of this format; 1 is the only one.").required(),
+        Key::new("version", ONLY_VERSION, "1", "Version of this format; 1 is the only one.").required(),
         Key::new(
             "seed",
             ANY_COUNT,
@@ -49,13 +51,15 @@ pub static SCENARIO: Table = Table {
             UP_TO_AN_HOUR,
             "\"20s\"",
             "How long to wait for open answers after the end; 20s by default.",
-        ),
+        )
+        .default("\"20s\""),
         Key::new(
             "narrate",
             Shape::Boolean,
             "true",
             "Whether devices tell on standard error what they do; false by default.",
-        ),
+        )
+        .default("false"),
         Key::new("target", Shape::Table(&TARGET), "{ kind = \"emulator\" }", "Where the load goes."),
         Key::new(
             "enrollment",
@@ -84,6 +88,7 @@ pub static SCENARIO: Table = Table {
         ),
     ],
     later: &["event", "gate"],
+    one_of: &[],
 };
 
 /// `[target]`.
@@ -96,13 +101,15 @@ pub static TARGET: Table = Table {
             Shape::Choice { names: &["emulator", "azure", "hub"], later: &[] },
             "\"emulator\"",
             "The embedded emulator (default), a DPS elsewhere (azure), or one hub without DPS.",
-        ),
+        )
+        .default("\"emulator\""),
         Key::new(
             "dps",
             Shape::Text,
             "\"global.azure-devices-provisioning.net\"",
             "For azure: host of the DPS; the global endpoint by default.",
-        ),
+        )
+        .default("\"global.azure-devices-provisioning.net\""),
         Key::new("id_scope", Shape::Text, "\"0ne00000A0A\"", "For azure, required: the id scope of the DPS."),
         Key::new(
             "allow",
@@ -145,8 +152,7 @@ pub static TARGET: Table = Table {
             Shape::Count { min: 1, max: 200 },
             "2",
             "With tier: how many units the hub has; 1 by default.",
-        )
-        .default("1"),
+        ),
         Key::new(
             "dps_registrations",
             Shape::Rate,
@@ -156,6 +162,7 @@ pub static TARGET: Table = Table {
         .default("\"1000/min\""),
     ],
     later: &[],
+    one_of: &[],
 };
 
 /// `[enrollment.NAME]`.
@@ -186,7 +193,8 @@ pub static ENROLLMENT: Table = Table {
             Shape::Boolean,
             "true",
             "For the emulator: a disabled enrollment refuses every registration; true by default.",
-        ),
+        )
+        .default("true"),
         Key::new(
             "allocation",
             ALLOCATION_SHAPE,
@@ -204,9 +212,15 @@ pub static ENROLLMENT: Table = Table {
             Shape::Choice { names: &["migrate", "reset", "never"], later: &[] },
             "\"migrate\"",
             "For the emulator: what happens to a device that registers again; migrate by default.",
-        ),
+        )
+        .default("\"migrate\""),
     ],
     later: &[],
+    one_of: &[OneOf::exactly(
+        &["group_key", "individual"],
+        "an enrollment is a group or one individual device",
+        "for the emulator: group_key = \"generated\"; else group_key = { env = \"GROUP_KEY\" }",
+    )],
 };
 
 /// `individual` of an enrollment.
@@ -236,6 +250,7 @@ pub static INDIVIDUAL: Table = Table {
         ),
     ],
     later: &[],
+    one_of: &[],
 };
 
 const KEY_SHAPE: Shape =
@@ -255,6 +270,11 @@ pub static KEY_SOURCE: Table = Table {
         ),
     ],
     later: &[],
+    one_of: &[OneOf::exactly(
+        &["env", "file"],
+        "a key comes from one place",
+        "write { env = \"GROUP_KEY\" } or { file = \"group.key\" }",
+    )],
 };
 
 const ALLOCATION_SHAPE: Shape = Shape::Any(&[
@@ -268,6 +288,7 @@ pub static ALLOCATION: Table = Table {
     about: "A hub for all devices: { static = \"north\" }.",
     keys: &[Key::new("static", Shape::Text, "\"north\"", "Name of the hub.").required()],
     later: &[],
+    one_of: &[],
 };
 
 /// `[fleet.NAME]`.
@@ -312,13 +333,15 @@ pub static FLEET: Table = Table {
             "{ rate = \"100/s\" }",
             "When the devices start; a single device starts at once by default.",
         ),
-        Key::new("provision", PROTOCOL, "\"https\"", "How devices talk to DPS; https by default."),
+        Key::new("provision", PROTOCOL, "\"https\"", "How devices talk to DPS; https by default.")
+            .default("\"https\""),
         Key::new(
             "connect",
             CONNECT,
             "\"https\"",
             "How devices talk to their hub; https by default, none for devices that only register.",
-        ),
+        )
+        .default("\"https\""),
         Key::new(
             "deadline",
             Shape::Table(&DEADLINE),
@@ -330,7 +353,8 @@ pub static FLEET: Table = Table {
             ANY_DURATION,
             "\"60s\"",
             "A device whose next message is due later than this closes its hub connection until then; 60s by default.",
-        ),
+        )
+        .default("\"60s\""),
         Key::new(
             "telemetry",
             Shape::Table(&TELEMETRY),
@@ -339,6 +363,7 @@ pub static FLEET: Table = Table {
         ),
     ],
     later: &["behave", "renew", "reconnect", "retry", "twin", "methods", "tls", "commands"],
+    one_of: &[OneOf::at_most(&["id", "ids"], "devices are numbered or listed")],
 };
 
 /// `start` of a fleet.
@@ -374,6 +399,11 @@ pub static START: Table = Table {
         ),
     ],
     later: &[],
+    one_of: &[OneOf::exactly(
+        &["rate", "ramp", "staircase", "poisson", "burst", "trace"],
+        "devices start in one way",
+        "for example start.rate = \"100/s\"",
+    )],
 };
 
 /// `start.staircase` of a fleet.
@@ -388,6 +418,7 @@ pub static STAIRCASE: Table = Table {
         Key::new("every", POSITIVE_DURATION, "\"60s\"", "How long each stair lasts.").required(),
     ],
     later: &[],
+    one_of: &[],
 };
 
 /// `start.ramp` of a fleet.
@@ -400,14 +431,18 @@ pub static RAMP: Table = Table {
         Key::new("over", POSITIVE_DURATION, "\"60s\"", "How long the change takes.").required(),
     ],
     later: &[],
+    one_of: &[],
 };
 
 /// `start.burst` of a fleet.
 pub static BURST: Table = Table {
     name: "[fleet.NAME.start.burst]",
     about: "All devices at one instant: { at = \"0s\" }.",
-    keys: &[Key::new("at", ANY_DURATION, "\"0s\"", "When, on the run clock; 0s by default.")],
+    keys: &[
+        Key::new("at", ANY_DURATION, "\"0s\"", "When, on the run clock; 0s by default.").default("\"0s\"")
+    ],
     later: &[],
+    one_of: &[],
 };
 
 /// `deadline` of a fleet.
@@ -415,11 +450,15 @@ pub static DEADLINE: Table = Table {
     name: "[fleet.NAME.deadline]",
     about: "Until when a step must be done, counted from when it is due; at most 1h.",
     keys: &[
-        Key::new("register", STEP_DEADLINE, "\"60s\"", "To be assigned to a hub; 60s by default."),
-        Key::new("connect", STEP_DEADLINE, "\"30s\"", "To be connected to the hub; 30s by default."),
-        Key::new("send", STEP_DEADLINE, "\"30s\"", "To have a message acknowledged; 30s by default."),
+        Key::new("register", STEP_DEADLINE, "\"60s\"", "To be assigned to a hub; 60s by default.")
+            .default("\"60s\""),
+        Key::new("connect", STEP_DEADLINE, "\"30s\"", "To be connected to the hub; 30s by default.")
+            .default("\"30s\""),
+        Key::new("send", STEP_DEADLINE, "\"30s\"", "To have a message acknowledged; 30s by default.")
+            .default("\"30s\""),
     ],
     later: &["renew"],
+    one_of: &[],
 };
 
 /// `[fleet.NAME.telemetry]`.
@@ -456,7 +495,8 @@ pub static TELEMETRY: Table = Table {
             ANY_DURATION,
             "\"500ms\"",
             "Each message is moved by up to this, either way; at most half of `every`, 0s by default.",
-        ),
+        )
+        .default("\"0s\""),
         Key::new(
             "offset",
             ANY_DURATION,
@@ -475,13 +515,15 @@ pub static TELEMETRY: Table = Table {
             Shape::Count { min: 1, max: 65_535 },
             "1",
             "Messages of one device that may await their answer at once; 1 for https.",
-        ),
+        )
+        .default("1"),
         Key::new(
             "queue",
             Shape::Count { min: 0, max: 1_000_000 },
             "100",
             "Messages of one device that may wait for their turn; one more is not sent. 100 by default.",
-        ),
+        )
+        .default("100"),
         Key::new(
             "json",
             Shape::Text,
@@ -491,6 +533,10 @@ pub static TELEMETRY: Table = Table {
         Key::new("bytes", Shape::Size, "\"2 KiB\"", "Instead of json: so many random bytes."),
     ],
     later: &["payload", "properties", "batch"],
+    one_of: &[
+        OneOf::at_most(&["every", "fleet_rate"], "`every` is per device, `fleet_rate` is the total"),
+        OneOf::at_most(&["json", "bytes"], "a message holds one payload"),
+    ],
 };
 
 /// `on_change` of a fleet's telemetry.
@@ -511,6 +557,7 @@ pub static ON_CHANGE: Table = Table {
             .default("\"0s\""),
     ],
     later: &[],
+    one_of: &[],
 };
 
 /// `[measure]`.
@@ -522,8 +569,10 @@ pub static MEASURE: Table = Table {
         ANY_DURATION,
         "\"30s\"",
         "Sends due earlier are counted but not measured; 0s by default.",
-    )],
+    )
+    .default("\"0s\"")],
     later: &["interval", "lateness"],
+    one_of: &[],
 };
 
 /// `[emulator]`.
@@ -531,13 +580,15 @@ pub static EMULATOR: Table = Table {
     name: "[emulator]",
     about: "How the embedded emulator behaves.",
     keys: &[
-        Key::new("id_scope", Shape::Text, "\"0ne00000001\"", "Id scope of its DPS; 0ne00000001 by default."),
+        Key::new("id_scope", Shape::Text, "\"0ne00000001\"", "Id scope of its DPS; 0ne00000001 by default.")
+            .default("\"0ne00000001\""),
         Key::new(
             "allocation",
             ALLOCATION_SHAPE,
             "\"hashed\"",
             "How devices get their hub: hashed (default), weighted, or { static = \"north\" }.",
-        ),
+        )
+        .default("\"hashed\""),
         Key::new("dps", Shape::Table(&EMULATOR_DPS), "{ retry_after = \"3s\" }", "How its DPS behaves."),
         Key::new(
             "hub",
@@ -547,6 +598,7 @@ pub static EMULATOR: Table = Table {
         ),
     ],
     later: &["fault", "service", "tls", "listen"],
+    one_of: &[],
 };
 
 /// `[emulator.dps]`.
@@ -556,22 +608,25 @@ pub static EMULATOR_DPS: Table = Table {
     keys: &[
         Key::new(
             "retry_after",
-            Shape::Duration { min: Duration::ZERO, max: Duration::from_secs(3_600) },
+            Shape::Any(&[UP_TO_AN_HOUR, Shape::Choice { names: &["none"], later: &[] }]),
             "\"3s\"",
             "Wait that it asks for between polls, in whole seconds; \"none\" asks for none. 3s by default.",
-        ),
+        )
+        .default("\"3s\""),
         Key::new(
             "polls",
             Shape::Any(&[Shape::Count { min: 0, max: 1_000 }, Shape::Table(&COUNTS)]),
             "2",
             "Polls that are answered `assigning` before the result is, at least; 0 by default.",
-        ),
+        )
+        .default("0"),
         Key::new(
             "assign",
             Shape::Any(&[UP_TO_AN_HOUR, Shape::Table(&DURATIONS)]),
             "\"800ms\"",
             "How long an assignment takes; { lognormal = { median = \"800ms\", p99 = \"2500ms\" } } by default.",
-        ),
+        )
+        .default("{ lognormal = { median = \"800ms\", p99 = \"2500ms\" } }"),
         Key::new(
             "registrations",
             Shape::Rate,
@@ -580,35 +635,39 @@ pub static EMULATOR_DPS: Table = Table {
         ),
     ],
     later: &["polls_per_window", "connections", "throttle"],
+    one_of: &[],
 };
 
 /// A distribution of counts.
 pub static COUNTS: Table = Table {
-    name: "distribution",
+    name: "distribution of counts",
     about: "Whole numbers drawn anew each time: { uniform = { low = 1, high = 3 } }.",
     keys: &[Key::new(
         "uniform",
         Shape::Table(&COUNT_RANGE),
         "{ low = 1, high = 3 }",
         "Evenly, both ends included.",
-    )],
+    )
+    .required()],
     later: &["lognormal", "exponential"],
+    one_of: &[],
 };
 
 /// A range of counts.
 pub static COUNT_RANGE: Table = Table {
-    name: "uniform",
+    name: "range of counts",
     about: "A range: { low = 1, high = 3 }.",
     keys: &[
         Key::new("low", Shape::Count { min: 0, max: 1_000 }, "1", "Smallest.").required(),
         Key::new("high", Shape::Count { min: 0, max: 1_000 }, "3", "Largest.").required(),
     ],
     later: &[],
+    one_of: &[],
 };
 
 /// A distribution of durations.
 pub static DURATIONS: Table = Table {
-    name: "distribution",
+    name: "distribution of durations",
     about: "Durations drawn anew each time: exactly one of lognormal, uniform and exponential.",
     keys: &[
         Key::new(
@@ -631,6 +690,11 @@ pub static DURATIONS: Table = Table {
         ),
     ],
     later: &[],
+    one_of: &[OneOf::exactly(
+        &["lognormal", "uniform", "exponential"],
+        "a distribution has one shape",
+        "for example assign = { lognormal = { median = \"800ms\", p99 = \"4s\" } }",
+    )],
 };
 
 /// Parameters of a lognormal distribution.
@@ -642,17 +706,19 @@ pub static LOGNORMAL: Table = Table {
         Key::new("p99", STEP_DEADLINE, "\"4s\"", "99 % of all are shorter; at least the median.").required(),
     ],
     later: &[],
+    one_of: &[],
 };
 
 /// A range of durations.
 pub static DURATION_RANGE: Table = Table {
-    name: "uniform",
+    name: "range of durations",
     about: "A range: { low = \"100ms\", high = \"900ms\" }.",
     keys: &[
         Key::new("low", UP_TO_AN_HOUR, "\"100ms\"", "Shortest.").required(),
         Key::new("high", UP_TO_AN_HOUR, "\"900ms\"", "Longest.").required(),
     ],
     later: &[],
+    one_of: &[],
 };
 
 /// Parameter of an exponential distribution.
@@ -661,6 +727,7 @@ pub static EXPONENTIAL: Table = Table {
     about: "An exponential distribution: { mean = \"800ms\" }.",
     keys: &[Key::new("mean", STEP_DEADLINE, "\"800ms\"", "The mean.").required()],
     later: &[],
+    one_of: &[],
 };
 
 /// `[emulator.hub.NAME]`.
@@ -673,7 +740,8 @@ pub static EMULATOR_HUB: Table = Table {
             Shape::Count { min: 1, max: 1_000 },
             "3",
             "Its share of devices, relative to the other hubs; 1 by default.",
-        ),
+        )
+        .default("1"),
         Key::new(
             "host",
             Shape::Text,
@@ -694,6 +762,7 @@ pub static EMULATOR_HUB: Table = Table {
         ),
     ],
     later: &[],
+    one_of: &[],
 };
 
 #[cfg(test)]
@@ -701,10 +770,7 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    fn visit(table: &'static Table, seen: &mut HashSet<*const Table>) {
-        if !seen.insert(table) {
-            return;
-        }
+    fn check(table: &Table) {
         let mut names = HashSet::new();
         for key in table.keys {
             assert!(names.insert(key.name), "{}: `{}` is listed twice", table.name, key.name);
@@ -712,22 +778,19 @@ mod tests {
             assert!(key.about.ends_with('.'), "{}: `{}` has no sentence", table.name, key.name);
             let line = format!("{} = {}", key.name, key.example);
             assert!(toml::de::DeTable::parse(&line).is_ok(), "{line}");
-            visit_shape(&key.shape, seen);
         }
-    }
-
-    fn visit_shape(shape: &'static Shape, seen: &mut HashSet<*const Table>) {
-        match shape {
-            Shape::Table(table) | Shape::Tables(table) => visit(table, seen),
-            Shape::Any(shapes) => shapes.iter().for_each(|shape| visit_shape(shape, seen)),
-            _ => {}
+        for name in table.one_of.iter().flat_map(|one_of| one_of.keys) {
+            let key = table.key(name).unwrap_or_else(|| panic!("{}: `{name}` is no key", table.name));
+            assert!(!key.required, "{}: `{name}` is required and excluded", table.name);
         }
     }
 
     #[test]
     fn every_key_has_a_sentence_and_an_example_that_is_toml() {
-        let mut seen = HashSet::new();
-        visit(&SCENARIO, &mut seen);
-        assert!(seen.len() > 15, "{} kinds of tables", seen.len());
+        let tables = SCENARIO.with_inner();
+        tables.iter().for_each(|table| check(table));
+        assert!(tables.len() > 15, "{} kinds of tables", tables.len());
+        let names: HashSet<&str> = tables.iter().map(|table| table.name).collect();
+        assert_eq!(names.len(), tables.len(), "no two kinds of tables have one name");
     }
 }

@@ -150,4 +150,10 @@ fn document(path: &Path, options: &Options, diagnostics: &mut Diagnostics) -> Op
 }
 
 #[cfg(test)]
+mod defaults_tests;
+#[cfg(test)]
+mod resolved_tests;
+#[cfg(test)]
+mod schema_tests;
+#[cfg(test)]
 mod tests;

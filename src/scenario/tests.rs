@@ -51,7 +51,11 @@ fn load_bytes(bytes: &[u8], sets: &[&str]) -> Result<Loaded, String> {
     let path = directory.path().join("s.toml");
     std::fs::write(&path, bytes).unwrap();
     let options = Options { sets: sets.iter().map(|set| (*set).to_owned()).collect(), ..Options::default() };
-    load(&path, &options, &variable).map_err(|diagnostics| shown(&diagnostics, directory.path()))
+    let loaded = load(&path, &options, &variable);
+    if let (Ok(loaded), []) = (&loaded, sets) {
+        schema_tests::assert_schema_accepts(&loaded.text);
+    }
+    loaded.map_err(|diagnostics| shown(&diagnostics, directory.path()))
 }
 
 /// Without the directory that changes with each test run.
@@ -217,12 +221,12 @@ fn every_key_reaches_the_plan() {
 fn every_shipped_scenario_loads_without_a_warning() {
     let environment = |name: &str| name.starts_with("PROVISIONING_").then(|| "test-1".to_owned());
     let mut count = 0;
-    for entry in std::fs::read_dir(shipped("")).unwrap() {
-        let path = entry.unwrap().path();
+    for path in schema_tests::shipped_scenarios() {
         let loaded = load(&path, &Options::default(), &environment)
             .unwrap_or_else(|diagnostics| panic!("{}", diagnostics.render(false, None)));
         assert!(loaded.warnings.is_empty(), "{}", loaded.warnings.render(false, None));
-        assert!(loaded.text.starts_with("# Question "), "{}", path.display());
+        let first_lines = "#:schema ./muster.schema.json\n# Question ";
+        assert!(loaded.text.starts_with(first_lines), "{}", path.display());
         assert!(loaded.text.contains("\n# Healthy "), "{}", path.display());
         count += 1;
     }
@@ -564,6 +568,8 @@ fn each_contradiction_is_told_with_its_remedy() {
         (format!("{KEY}[enrollment.b]\ngroup_key = 'generated'\n{ONE}"), "does not say which enrollment"),
         (format!("{KEY}hub = 'north'\n{ONE}"), "only with static allocation"),
         (format!("{KEY}allocation = 'static'\n{ONE}"), "needs the name of a hub"),
+        (format!("{KEY}allocation = {{ static = 'hub' }}\nhub = 5\n{ONE}"), "names the hub already"),
+        (format!("{ONE}[emulator.dps]\npolls = {{}}\n"), "lacks `uniform`"),
         (format!("{KEY}allocation = {{ static = 'noth' }}\n{ONE}[emulator.hub.north]\n"), "did you mean \"north\"?"),
         ("[fleet.x]\n".to_owned(), "`[fleet.x]` lacks `count`"),
         ("[fleet.x]\ncount = 5\n".to_owned(), "does not say when its devices start"),

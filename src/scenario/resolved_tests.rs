@@ -1,0 +1,91 @@
+//! What is told of a scenario's keys means the same as the scenario, and tells no key.
+
+use super::*;
+use crate::document::Key;
+use crate::document::resolve::{Resolved, ResolvedOrigin, resolve};
+use crate::document::schema::Table;
+
+fn variable(name: &str) -> Option<String> {
+    (name != "UNSET").then(|| format!("value-{}", name.len()))
+}
+
+/// Resolves a scenario, mistakes or not; absent keys as a run of this kind of target uses them.
+fn resolved(text: &str, sets: &[String], azure: bool) -> Vec<Resolved> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s.toml");
+    std::fs::write(&path, text).unwrap();
+    let options = Options { sets: sets.to_vec(), ..Options::default() };
+    let mut diagnostics = Diagnostics::default();
+    let Some(mut root) = document(&path, &options, &mut diagnostics) else { return Vec::new() };
+    environment::replace(&mut root, &variable, &mut diagnostics);
+    if let Some(reader) = written::open(&root, &mut diagnostics) {
+        written::read(&reader, &mut diagnostics);
+    }
+    let in_use = |table: &'static Table, key: &'static Key, _: &str| match (table.name, key.name) {
+        ("[target]", "dps") => azure,
+        (_, "emulator") | ("[enrollment.NAME]", _) => !azure,
+        (_, "target" | "measure" | "deadline") | ("[emulator]", "dps") => true,
+        _ => key.default.is_some(),
+    };
+    resolve(&keys::SCENARIO, &root, &diagnostics, &in_use)
+}
+
+fn plan(text: &str) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s.toml");
+    std::fs::write(&path, text).unwrap();
+    let options = Options { seed: Some(7), run_id: Some("0a1b2c3d".to_owned()), ..Options::default() };
+    let loaded = load(&path, &options, &variable)
+        .unwrap_or_else(|diagnostics| panic!("{}\n{text}", diagnostics.render(false, None)));
+    format!("{:?}", loaded.plan).replace(&directory.path().display().to_string(), "")
+}
+
+#[test]
+fn a_scenario_with_every_default_written_out_means_the_same() {
+    let mut texts: Vec<String> = schema_tests::shipped_scenarios()
+        .into_iter()
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    texts.push(
+        "version = 1\n[enrollment.plant]\ngroup_key = { file = 'k' }\nallocation = { static = 'b' }\n\
+         [fleet.b]\ncount = 2\nid = 'x-{n}'\nstart.burst = {}\n[fleet.a]\ncount = 3\n\
+         start.ramp = { from = '1/s', to = '2/s', over = '1m' }\n\
+         telemetry = { fleet_rate = '5/s', messages = 2, json = '\"\\\\\"' }\n\
+         [thresholds]\n'send[a].response.p99' = '< 1s'\n\
+         [emulator]\ndps.polls.uniform = { low = 1, high = 0x2 }\nhub = { b = {}, a.weight = 5 }\n"
+            .to_owned(),
+    );
+    for text in texts {
+        let azure = text.contains("\"azure\"");
+        let resolved = resolved(&text, &[], azure);
+        assert!(resolved.iter().any(|key| key.origin == ResolvedOrigin::Default), "{text}");
+        let lines: String = resolved.iter().map(|key| format!("{} = {}\n", key.path, key.value)).collect();
+        assert_eq!(plan(&lines), plan(&text), "{lines}");
+    }
+}
+
+#[test]
+fn no_key_is_told_wherever_it_was_put() {
+    const CANARY: &str =
+        "8isrFI1sGsIlvvFSSFRiMfCNzv21fjbE/+ah/lSh3lF8e2YG1Te7w1KpZhJFFXJrqYKi9yegxkqIChbqOS9Egw==";
+    for secret in [CANARY, "hunter2"] {
+        for table in [
+            format!("[enrollment.a]\ngroup_key = \"{secret}\"\nsecondary_key = '{secret}'\n"),
+            format!("[enrollment.a]\ngroup_key = ['{secret}']\n"),
+            format!("[enrollment.a]\ngroup_key = {{ key = '{secret}' }}\nenabled = '{secret}'\n"),
+            format!("[enrollment.a]\nindividual = {{ registration_id = 'x', key = '{secret}' }}\n"),
+            format!("[enrollment.a]\nindividual = '{secret}'\n[fleet.a]\nid = '${{env:UNSET}}'\n"),
+        ] {
+            let told = format!("{:?}", resolved(&format!("version = 1\n{table}"), &[], false));
+            assert!(told.contains("enrollment.a") && !told.contains(&secret[..7]), "{table}\n{told}");
+        }
+        let sets = [format!("enrollment.a.group_key={secret}")];
+        let told = format!("{:?}", resolved("version = 1\n", &sets, false));
+        assert!(told.contains("enrollment.a.group_key=…") && !told.contains(&secret[..7]), "{told}");
+    }
+    for name in ["target.dps", "fleet.a.id", "fleet.a.telemetry.json"] {
+        let told = format!("{:?}", resolved("", &[format!("{name}=${{env:SECRET}} {CANARY}")], true));
+        assert!(told.contains("names: [\"SECRET\"]"), "{told}");
+        assert!(!told.contains("value-6") && !told.contains(&CANARY[..7]), "{told}");
+    }
+}
