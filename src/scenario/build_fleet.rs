@@ -80,10 +80,9 @@ fn population(fleet: &Fleet, context: &Context<'_>, diagnostics: &mut Diagnostic
             send: fleet.send_deadline.or(deadlines.send),
         },
         keep_connection: fleet.keep_connection.or(DEFAULT_KEEP_CONNECTION),
-        telemetry: fleet
-            .telemetry
-            .as_ref()
-            .map(|telemetry| build_telemetry::telemetry(telemetry, count, known_count, written, diagnostics)),
+        telemetry: fleet.telemetry.as_ref().map(|telemetry| {
+            build_telemetry::telemetry(&fleet.name, telemetry, count, known_count, written, diagnostics)
+        }),
     }
 }
 

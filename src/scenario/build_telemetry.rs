@@ -12,6 +12,7 @@ use crate::units::{MAX_DURATION, show_count, spell_duration};
 const DEFAULT_QUEUE: u64 = 100;
 
 pub(super) fn telemetry(
+    fleet: &str,
     telemetry: &WrittenTelemetry,
     count: u64,
     known_count: bool,
@@ -25,6 +26,15 @@ pub(super) fn telemetry(
         None if telemetry.rhythm.is_absent() => Vec::new(),
         None => vec![MAX_DURATION],
     };
+    if telemetry.rhythm.is_absent() && telemetry.on_change.is_absent() {
+        diagnostics.push(
+            Diagnostic::error(
+                telemetry.origin,
+                format!("`[fleet.{fleet}.telemetry]` lacks `every` or `fleet_rate`: nothing says when messages are due"),
+            )
+            .help("for example every = \"10s\" (per device), or fleet_rate = \"50/s\" (all devices together)"),
+        );
+    }
     let origin = telemetry.rhythm.spanned().map_or(telemetry.origin, |rhythm| rhythm.origin);
     let shortest = every.iter().min().copied();
     if let Some(interval) = shortest.filter(|shortest| *shortest > MAX_DURATION && known_count) {
@@ -95,7 +105,10 @@ fn ends(telemetry: &WrittenTelemetry, at_once: bool, written: &Scenario, diagnos
             )
             .help("add for example messages = 10"),
         );
-    } else if telemetry.messages.is_absent() && written.duration.is_absent() {
+    } else if telemetry.messages.is_absent()
+        && written.duration.is_absent()
+        && !(telemetry.rhythm.is_absent() && telemetry.on_change.is_absent())
+    {
         diagnostics.push(
             Diagnostic::error(origin, "nothing ends this telemetry, so the run would never end")
                 .help("add messages = 10 here, or duration = \"5m\" at the top of the scenario"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::document::node::{Node, Text};
 use crate::document::source::Origin;
 use crate::document::values::{Refusal, duration, durations, read_node};
-use crate::document::{Diagnostic, Diagnostics, Given, Reader, Spanned};
+use crate::document::{Diagnostics, Given, Reader, Spanned};
 use crate::payload::{Payload, TemplateError};
 use crate::plan::{Arrival, OnChange, SignWith};
 use crate::scenario::enrollment::check_name;
@@ -131,23 +131,10 @@ fn start(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Given<Start> {
 fn telemetry(table: &Reader<'_>, diagnostics: &mut Diagnostics) -> Telemetry {
     let on_change = on_change(table, diagnostics);
     let rhythm = table.one_of("every", diagnostics);
-    if on_change.is_absent() && table.is_absent("every") && table.is_absent("fleet_rate") {
-        diagnostics.push(
-            Diagnostic::error(
-                table.origin(),
-                format!("{} lacks `every` or `fleet_rate`: nothing says when messages are due", table.name()),
-            )
-            .help(
-                "for example every = \"10s\" (per device), or fleet_rate = \"50/s\" (all devices together)",
-            ),
-        );
-    }
     let rhythm = match rhythm {
         Some("every") => every(table, diagnostics),
         Some(_) => table.rate("fleet_rate", diagnostics).map(Rhythm::FleetRate),
-        None if table.is_absent("every") && table.is_absent("fleet_rate") && !on_change.is_absent() => {
-            Given::Absent
-        }
+        None if table.is_absent("every") && table.is_absent("fleet_rate") => Given::Absent,
         None => Given::Broken,
     };
     let payload = table.one_of("json", diagnostics);

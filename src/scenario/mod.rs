@@ -11,9 +11,11 @@ use std::path::Path;
 
 use crate::document::environment;
 use crate::document::node::{self, Node, Value};
-use crate::document::{Diagnostics, overlay, source};
+use crate::document::resolve::{self, Resolved};
+use crate::document::{Diagnostics, Key, Table, overlay, source};
 use crate::plan::{EmulatorTarget, Enrollment, Plan};
 use crate::rng;
+use target::TargetKind;
 
 mod build;
 mod build_emulator;
@@ -51,6 +53,8 @@ pub struct Options {
 pub struct Loaded {
     /// What it means.
     pub plan: Plan,
+    /// Every key that holds, with its value and where that was written; none of them a secret.
+    pub resolved: Vec<Resolved>,
     /// What probably does not mean what was intended; holds no error.
     pub warnings: Diagnostics,
     /// The file as it was written, without byte order mark; `${env:NAME}` is not replaced in it.
@@ -90,8 +94,23 @@ pub fn load(
     if diagnostics.has_errors() {
         return Err(diagnostics);
     }
+    let kind = written.target.kind.or(TargetKind::Emulator);
+    let resolved = resolve::resolve(&keys::SCENARIO, &root, &diagnostics, &in_use(kind));
     let text = diagnostics.sources().source(source::SourceId::FILE).map(|file| file.text.clone());
-    Ok(Loaded { plan, warnings: diagnostics, text: text.unwrap_or_default() })
+    Ok(Loaded { plan, resolved, warnings: diagnostics, text: text.unwrap_or_default() })
+}
+
+/// Whether a key that is not written holds its default, or a table that is not written has keys that do, in a scenario
+/// with a target of that kind.
+fn in_use(kind: TargetKind) -> impl Fn(&'static Table, &'static Key, &str) -> bool {
+    let emulator = kind == TargetKind::Emulator;
+    move |table, key, _| match (table.name, key.name) {
+        ("[target]", "dps" | "dps_registrations") => kind == TargetKind::Azure,
+        ("[fleet.NAME]", "provision") => kind != TargetKind::Hub,
+        (_, "emulator") | ("[enrollment.NAME]", _) => emulator,
+        (_, "target" | "measure" | "deadline") | ("[emulator]", "dps") => true,
+        _ => key.default.is_some(),
+    }
 }
 
 /// Reads the `[emulator]` and `[enrollment]` tables of the scenario at `path`; the others are left alone, and so are the

@@ -1,9 +1,7 @@
 //! What is told of a scenario's keys means the same as the scenario, and tells no key.
 
 use super::*;
-use crate::document::Key;
 use crate::document::resolve::{Resolved, ResolvedOrigin, resolve};
-use crate::document::schema::Table;
 
 fn variable(name: &str) -> Option<String> {
     (name != "UNSET").then(|| format!("value-{}", name.len()))
@@ -21,13 +19,8 @@ fn resolved(text: &str, sets: &[String], azure: bool) -> Vec<Resolved> {
     if let Some(reader) = written::open(&root, &mut diagnostics) {
         written::read(&reader, &mut diagnostics);
     }
-    let in_use = |table: &'static Table, key: &'static Key, _: &str| match (table.name, key.name) {
-        ("[target]", "dps") => azure,
-        (_, "emulator") | ("[enrollment.NAME]", _) => !azure,
-        (_, "target" | "measure" | "deadline") | ("[emulator]", "dps") => true,
-        _ => key.default.is_some(),
-    };
-    resolve(&keys::SCENARIO, &root, &diagnostics, &in_use)
+    let kind = if azure { TargetKind::Azure } else { TargetKind::Emulator };
+    resolve(&keys::SCENARIO, &root, &diagnostics, &in_use(kind))
 }
 
 fn plan(text: &str) -> String {

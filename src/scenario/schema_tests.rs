@@ -77,7 +77,7 @@ fn written(document: &Json) -> String {
 
 fn variable(name: &str) -> Option<String> {
     let value = match name {
-        "TEXT" => "x",
+        "TEXT" | "PROXY_USER" | "PROXY_PASSWORD" => "x",
         "DURATION" => "30s",
         "RATE" => "5/s",
         "SHARE" => "5 %",
@@ -145,6 +145,9 @@ fn put(table: &'static Table, value: &mut Json, key: &Key, inner: Json) {
     // What a key has a meaning beside, where this is no matter of the lists.
     if table.name == "[enrollment.NAME]" && key.name == "hub" {
         value["allocation"] = "static".into();
+    }
+    if key.name == "units" {
+        value["tier"] = "S2".into();
     }
 }
 
