@@ -1,263 +1,259 @@
 //! Telemetry payloads: compiled once from the scenario, rendered for each message.
 //!
-//! What a message holds is a function of (seed, population, device, sequence number) and, for `${now}`, of the wall time
-//! it is sent at.
+//! What a message holds is a function of (seed, population, device, sequence number) and, for `${now}`, of the wall time it
+//! is sent at: the same whichever messages were rendered before, on whichever thread.
+//!
+//! | placeholder | what it becomes |
+//! |---|---|
+//! | `device_id`, `registration_id` | the device's id at the hub, and at DPS |
+//! | `n`, `seq` | number of the device, from 0; number of the message, from 1 |
+//! | `run`, `population` | the run's id; the population's name |
+//! | `now`, `now(iso_s)` .. `now(unix_ns)`, `now("%H:%M")` | wall time in UTC: RFC 3339 with milliseconds, another form, or what `strftime` makes of it |
+//! | `uniform(low, high[, decimals])` | a number between two, rounded to 2 decimals if not told otherwise |
+//! | `int(low, high)` | a whole number, both ends included |
+//! | `normal(mean, deviation[, decimals])` | a normally distributed number |
+//! | `boolean`, `boolean(share)` | `true` for half of the messages, or for a share of them |
+//! | `step(from, by[, to[, decimals]])` | `from + by × (seq - 1)`, from the beginning again after `to` |
+//! | `sequence(a, b, ...)` | one item after another |
+//! | `choice(a, b, ...)`, `choice(a: 95, b: 5)` | an item by chance, equally likely or by weight |
+//! | `walk(start, step, low, high[, decimals])` | a random walk that is thrown back at its bounds |
+//! | `uuid`, `bytes(n)`, `hex(n)`, `string(n)` | random: UUID, base64 or hexadecimal of n bytes, n letters and digits |
+//!
+//! Items are numbers, `true`, `false`, `null`, and strings in quotes, which are rendered without them. `$${` stands for `${`.
+//! Numbers with decimals are rounded as `format!("{value:.2}")` rounds them, and a zero has no sign.
 
-use std::fmt::Write as _;
+mod error;
+mod extremes;
+mod message;
+mod moment;
+mod number;
+mod part;
+mod placeholder;
+mod random;
+mod scan;
+mod template;
+#[cfg(test)]
+mod tests;
+mod walk;
 
-use crate::rng::Stream;
+use std::sync::Arc;
+
+pub use error::{PropertyError, TemplateError, TooLarge};
+pub use message::{DEFAULT_MESSAGE_ID, DEFAULT_TEMPLATE, Longest, Payload, Property};
+pub use template::Template;
+
+use crate::rng::{self, Purpose};
 use crate::time::UnixTime;
 
-/// What the messages of a population hold.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Payload {
-    body: Body,
-    content_type: &'static str,
-}
+/// Most placeholders of one template.
+pub const MAX_PLACEHOLDERS: usize = 10_000;
 
-#[derive(Debug, Clone, PartialEq)]
-enum Body {
-    Template(Vec<Part>),
-    Random { size: usize },
-}
+/// Most items of one list.
+pub const MAX_ITEMS: usize = 1_000;
 
-#[derive(Debug, Clone, PartialEq)]
-enum Part {
-    Text(String),
-    DeviceId,
-    Sequence,
-    Now,
-    Uniform { low: f64, high: f64, decimals: usize },
-}
+/// Most decimals of a number.
+pub const MAX_DECIMALS: u8 = 9;
+
+/// The largest number in a template, in either direction. Up to here, a double holds all whole numbers.
+pub const MAX_NUMBER: f64 = 1e15;
+
+/// The longest random value of one placeholder: bytes of `bytes` and `hex`, characters of `string`.
+pub const MAX_RANDOM: usize = 65_536;
+
+/// The largest weight of a payload, and of an item.
+pub const MAX_WEIGHT: u64 = 1_000_000;
+
+/// Most application properties of a message. Our own choice: that many fit into the headers that HTTP servers take.
+pub const MAX_PROPERTIES: usize = 100;
+
+/// Characters of the longest message id.
+///
+/// Source: <https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-messages-construct>
+pub const MAX_MESSAGE_ID: usize = 128;
+
+/// Characters of the longest content type or encoding. Our own choice; real ones are far shorter.
+pub const MAX_SYSTEM_PROPERTY: usize = 256;
 
 /// What a message is rendered for.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
-    /// The device's id at the hub.
+    /// The run's seed.
+    pub seed: u64,
+    /// The population's name.
+    pub population: &'a str,
+    /// Number of the device, from 0.
+    pub n: u64,
+    /// Its id at the hub.
     pub device_id: &'a str,
+    /// Its id at DPS.
+    pub registration_id: &'a str,
+    /// The run's id.
+    pub run: &'a str,
     /// Number of the message, from 1.
     pub sequence: u64,
     /// Wall time.
     pub now: UnixTime,
 }
 
-/// Why a text is not a payload template.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TemplateError {
-    /// `${` without `}`.
-    #[error("a `${{` has no closing `}}`")]
-    Unclosed,
-    /// A placeholder that does not exist.
-    #[error(
-        "`${{{0}}}` is not a placeholder; use ${{device_id}}, ${{seq}}, ${{now}} or ${{uniform(low, high, decimals)}}"
-    )]
-    Unknown(String),
-    /// `uniform` with arguments that make no range.
-    #[error(
-        "`${{{0}}}` needs two numbers, low before high, and optionally the number of decimals (0 to 9): ${{uniform(8, 12, 2)}}"
-    )]
-    Uniform(String),
-    /// The rendered text is not JSON.
-    #[error("the payload is not valid JSON once rendered: {0}")]
-    NotJson(String),
-    /// The rendered message is too large.
-    #[error("the payload has {0} bytes; a hub takes 262144 at most")]
-    TooLarge(usize),
+/// What the messages of a population hold: kinds of message, each with a weight. Cheap to clone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Payloads {
+    /// Each with the sum of the weights up to its own.
+    kinds: Arc<[(u64, Payload)]>,
 }
 
-impl Default for Payload {
-    /// A small JSON object: device, sequence number, time, wind speed.
+impl Default for Payloads {
     fn default() -> Self {
-        Self::json(DEFAULT_TEMPLATE).expect("the default template is valid")
+        Payload::default().into()
     }
 }
 
-/// The payload of a scenario that gives none.
-pub const DEFAULT_TEMPLATE: &str =
-    r#"{"device":"${device_id}","seq":${seq},"wind":${uniform(8, 12, 2)},"at":"${now}"}"#;
+impl From<Payload> for Payloads {
+    fn from(payload: Payload) -> Self {
+        Self { kinds: [(1, payload)].into() }
+    }
+}
 
-impl Payload {
-    /// A template that renders to JSON: `application/json` in UTF-8.
-    ///
-    /// # Errors
-    /// [`TemplateError`] when a placeholder is wrong, or a trial rendering is not JSON or too large.
-    pub fn json(template: &str) -> Result<Self, TemplateError> {
-        let payload = Self { body: Body::Template(compile(template)?), content_type: "application/json" };
-        let mut trial = Vec::new();
-        let id = "d".repeat(crate::azure::registration::MAX_ID_LENGTH);
-        let context = Context { device_id: &id, sequence: 1, now: UnixTime::from_nanos(0) };
-        payload.render(context, &mut crate::rng::stream(0, "", 0, crate::rng::Purpose::Payload), &mut trial);
-        if trial.len() > crate::azure::hub::MAX_MESSAGE {
-            return Err(TemplateError::TooLarge(trial.len()));
-        }
-        match serde_json::from_slice::<serde::de::IgnoredAny>(&trial) {
-            Ok(_) => Ok(payload),
-            Err(error) => Err(TemplateError::NotJson(error.to_string())),
-        }
+impl Payloads {
+    /// Kinds of message with their weights, 1 to [`MAX_WEIGHT`]; the default payload if there are none.
+    pub fn weighted(kinds: impl IntoIterator<Item = (u64, Payload)>) -> Self {
+        let mut sum = 0;
+        let kinds: Arc<[_]> = kinds
+            .into_iter()
+            .map(|(weight, payload)| {
+                sum += weight.clamp(1, MAX_WEIGHT);
+                (sum, payload)
+            })
+            .collect();
+        if kinds.is_empty() { Self::default() } else { Self { kinds } }
     }
 
-    /// `size` random bytes: `application/octet-stream`.
-    ///
-    /// # Errors
-    /// [`TemplateError::TooLarge`] above what a hub takes.
-    pub fn bytes(size: u64) -> Result<Self, TemplateError> {
-        let size = usize::try_from(size).unwrap_or(usize::MAX);
-        if size > crate::azure::hub::MAX_MESSAGE {
-            return Err(TemplateError::TooLarge(size));
-        }
-        Ok(Self { body: Body::Random { size }, content_type: "application/octet-stream" })
+    /// The kinds of message; [`Rendered::kind`] is an index of them.
+    pub fn kinds(&self) -> impl ExactSizeIterator<Item = &Payload> {
+        self.kinds.iter().map(|(_, payload)| payload)
     }
 
-    /// Content type of the message.
-    pub const fn content_type(&self) -> &'static str {
-        self.content_type
-    }
-
-    /// Content encoding of the message, if it is text.
-    pub const fn content_encoding(&self) -> Option<&'static str> {
-        match self.body {
-            Body::Template(_) => Some("utf-8"),
-            Body::Random { .. } => None,
-        }
-    }
-
-    /// Appends one message to `out`.
-    ///
-    /// * `stream`: the message's own stream, so that its content does not depend on the messages before it
-    pub fn render(&self, context: Context<'_>, stream: &mut Stream, out: &mut Vec<u8>) {
-        match &self.body {
-            Body::Random { size } => {
-                let start = out.len();
-                out.resize(start + size, 0);
-                stream.fill(&mut out[start..]);
+    /// Renders a message into `out`, whose memory is used again.
+    pub fn render(&self, context: &Context<'_>, out: &mut Rendered) {
+        // One stream for each message: its content does not depend on what was sent before.
+        let device = rng::stream(context.seed, context.population, context.n, Purpose::Payload).bits();
+        let mut stream = rng::stream(device, "", context.sequence, Purpose::Payload);
+        let kind = match &*self.kinds {
+            [_] => 0,
+            kinds => {
+                let total = kinds.last().map_or(1, |(sum, _)| *sum);
+                let drawn = stream.below(total);
+                kinds.partition_point(|(sum, _)| *sum <= drawn)
             }
-            Body::Template(parts) => {
-                for part in parts {
-                    part.render(context, stream, out);
-                }
-            }
-        }
+        };
+        out.clear();
+        out.kind = kind;
+        let payload = &self.kinds[kind].1;
+        out.constant_size = payload.constant_size();
+        payload.render(context, &mut stream, rng::scattered(device, kind as u64), out);
+    }
+
+    /// How large messages are, from trial renderings of the first [`Sizes::SAMPLES`] messages of the device in `context`:
+    /// for `muster check`, which works out what a quota allows.
+    pub fn sizes(&self, context: &Context<'_>) -> Sizes {
+        let mut out = Rendered::default();
+        let mut samples: Vec<u32> = (1..=Sizes::SAMPLES)
+            .map(|sequence| {
+                self.render(&Context { sequence, ..*context }, &mut out);
+                u32::try_from(out.size()).unwrap_or(u32::MAX)
+            })
+            .collect();
+        samples.sort_unstable();
+        let ids = extremes::Ids::of_lengths(
+            context.device_id.len(),
+            context.registration_id.len(),
+            context.population,
+        );
+        let largest = self.kinds().map(|payload| payload.longest(&ids.context())).max().unwrap_or(0);
+        Sizes { samples, largest }
     }
 }
 
-impl Part {
-    fn render(&self, context: Context<'_>, stream: &mut Stream, out: &mut Vec<u8>) {
-        match self {
-            Self::Text(text) => out.extend_from_slice(text.as_bytes()),
-            // Device ids hold no character that JSON would escape (no quote, backslash or control character).
-            Self::DeviceId => out.extend_from_slice(context.device_id.as_bytes()),
-            Self::Sequence => append(out, format_args!("{}", context.sequence)),
-            Self::Now => out.extend_from_slice(context.now.to_rfc3339(3).as_bytes()),
-            Self::Uniform { low, high, decimals } => {
-                let value = stream.uniform(*low, *high);
-                append(out, format_args!("{value:.decimals$}"));
-            }
-        }
+/// How large the messages of a population are, in the bytes that a hub counts: body, names and values of application
+/// properties, values of system properties.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sizes {
+    /// In ascending order.
+    samples: Vec<u32>,
+    largest: usize,
+}
+
+impl Sizes {
+    /// How many messages are rendered.
+    pub const SAMPLES: u64 = 1_000;
+
+    /// Mean bytes of a message.
+    pub fn mean(&self) -> f64 {
+        self.samples.iter().map(|size| f64::from(*size)).sum::<f64>() / self.samples.len().max(1) as f64
+    }
+
+    /// Bytes that no message exceeds.
+    pub const fn largest(&self) -> usize {
+        self.largest
+    }
+
+    /// For how many blocks of `block` bytes a hub charges a message, on average; at least one.
+    ///
+    /// Source: <https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-quotas-throttling>: 4 KiB in paid tiers, 0.5 KiB in
+    /// the free one (2026-01)
+    pub fn blocks(&self, block: u32) -> f64 {
+        let blocks = self.samples.iter().map(|size| u64::from(size.div_ceil(block.max(1)).max(1)));
+        blocks.sum::<u64>() as f64 / self.samples.len().max(1) as f64
     }
 }
 
-fn append(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    struct Utf8<'a>(&'a mut Vec<u8>);
-    impl std::fmt::Write for Utf8<'_> {
-        fn write_str(&mut self, text: &str) -> std::fmt::Result {
-            self.0.extend_from_slice(text.as_bytes());
-            Ok(())
-        }
-    }
-    Utf8(out).write_fmt(text).expect("memory takes any text");
+/// A message as it was rendered. Kept and rendered into again, it allocates nothing once it has grown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rendered {
+    kind: usize,
+    body: Vec<u8>,
+    /// Message id and values of properties, one after another.
+    texts: Vec<u8>,
+    /// Where each of them ends.
+    ends: Vec<usize>,
+    constant_size: usize,
 }
 
-fn compile(template: &str) -> Result<Vec<Part>, TemplateError> {
-    let mut parts = Vec::new();
-    let mut rest = template;
-    while let Some(at) = rest.find("${") {
-        if at > 0 {
-            parts.push(Part::Text(rest[..at].to_owned()));
-        }
-        let inner = &rest[at + 2..];
-        let end = inner.find('}').ok_or(TemplateError::Unclosed)?;
-        parts.push(placeholder(inner[..end].trim())?);
-        rest = &inner[end + 1..];
-    }
-    if !rest.is_empty() {
-        parts.push(Part::Text(rest.to_owned()));
-    }
-    Ok(parts)
-}
-
-fn placeholder(inner: &str) -> Result<Part, TemplateError> {
-    match inner {
-        "device_id" => return Ok(Part::DeviceId),
-        "seq" => return Ok(Part::Sequence),
-        "now" => return Ok(Part::Now),
-        _ => {}
-    }
-    let arguments = inner
-        .strip_prefix("uniform(")
-        .and_then(|text| text.strip_suffix(')'))
-        .ok_or_else(|| TemplateError::Unknown(inner.to_owned()))?;
-    let wrong = || TemplateError::Uniform(inner.to_owned());
-    let fields: Vec<&str> = arguments.split(',').map(str::trim).collect();
-    let (&[low, high], decimals) = match fields.as_slice() {
-        [pair @ .., decimals] if pair.len() == 2 => {
-            (pair.first_chunk::<2>().ok_or_else(wrong)?, decimals.parse().map_err(|_| wrong())?)
-        }
-        pair => (pair.first_chunk::<2>().filter(|_| pair.len() == 2).ok_or_else(wrong)?, 2),
-    };
-    let number = |text: &str| text.parse::<f64>().ok().filter(|value| value.is_finite());
-    let (low, high) = (number(low).ok_or_else(wrong)?, number(high).ok_or_else(wrong)?);
-    if low > high || decimals > 9 {
-        return Err(wrong());
-    }
-    Ok(Part::Uniform { low, high, decimals })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rng::{Purpose, stream};
-
-    fn render(payload: &Payload, sequence: u64) -> Vec<u8> {
-        let mut out = Vec::new();
-        let context =
-            Context { device_id: "dev-1", sequence, now: UnixTime::from_nanos(1_700_000_000_000_000_000) };
-        payload.render(context, &mut stream(7, "sensors", sequence, Purpose::Payload), &mut out);
-        out
+impl Rendered {
+    /// Which of [`Payloads::kinds`] it is.
+    pub const fn kind(&self) -> usize {
+        self.kind
     }
 
-    #[test]
-    fn a_template_renders_device_sequence_time_and_values() {
-        let text = String::from_utf8(render(&Payload::default(), 3)).expect("text");
-        let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        assert_eq!(value["device"], "dev-1");
-        assert_eq!(value["seq"], 3);
-        assert_eq!(value["at"], "2023-11-14T22:13:20.000Z");
-        let wind = value["wind"].as_f64().expect("a number");
-        assert!((8.0..=12.0).contains(&wind));
+    /// The body.
+    pub fn body(&self) -> &[u8] {
+        &self.body
     }
 
-    #[test]
-    fn a_message_is_a_function_of_its_stream() {
-        let payload = Payload::bytes(2_048).expect("a size");
-        assert_eq!(render(&payload, 1), render(&payload, 1));
-        assert_ne!(render(&payload, 1), render(&payload, 2));
-        assert_eq!(render(&payload, 1).len(), 2_048);
+    /// The message id; printable ASCII.
+    pub fn message_id(&self) -> &[u8] {
+        self.text(0)
     }
 
-    #[test]
-    fn templates_with_a_mistake_are_refused_with_the_reason() {
-        for (template, expected) in [
-            ("{\"a\":${seq}", "not valid JSON"),
-            ("{\"a\":${seq", "no closing"),
-            ("${sequence}", "not a placeholder"),
-            ("${uniform(1)}", "needs two numbers"),
-            ("${uniform(2, 1)}", "needs two numbers"),
-            ("${uniform(1, 2, 3, 4)}", "needs two numbers"),
-            ("${uniform(nan, 2)}", "needs two numbers"),
-        ] {
-            let error = Payload::json(template).expect_err(template).to_string();
-            assert!(error.contains(expected), "{template}: {error}");
-        }
-        assert!(Payload::bytes(262_145).is_err());
+    /// The values of the application properties, in the order of [`Payload::properties`]; printable ASCII.
+    pub fn values(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        (1..self.ends.len()).map(|index| self.text(index))
+    }
+
+    /// Bytes that a hub counts.
+    pub fn size(&self) -> usize {
+        self.body.len() + self.texts.len() + self.constant_size
+    }
+
+    fn text(&self, index: usize) -> &[u8] {
+        let end = self.ends.get(index).copied().unwrap_or(0);
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.texts[start.min(end)..end]
+    }
+
+    fn clear(&mut self) {
+        self.body.clear();
+        self.texts.clear();
+        self.ends.clear();
     }
 }

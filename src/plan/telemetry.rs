@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::payload::Payload;
+use crate::payload::Payloads;
 use crate::rng::{self, Purpose};
 use crate::units::Rate;
 
@@ -20,7 +20,7 @@ pub struct Telemetry {
     /// Messages of one device that may wait for their turn; one more is not sent (queue full).
     pub queue: u32,
     /// What a message holds.
-    pub payload: Payload,
+    pub payload: Payloads,
 }
 
 impl Telemetry {
@@ -70,7 +70,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn telemetry(interval: Duration, jitter: Duration) -> Telemetry {
-        Telemetry { interval, jitter, messages: None, in_flight: 1, queue: 10, payload: Payload::default() }
+        Telemetry { interval, jitter, messages: None, in_flight: 1, queue: 10, payload: Payloads::default() }
     }
 
     #[test]

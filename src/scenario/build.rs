@@ -32,7 +32,7 @@ pub(super) struct Paths<'a> {
 
 impl Paths<'_> {
     /// A path in the file is relative to the file; one on the command line to the current directory, as typed.
-    fn resolve(&self, path: &str, origin: Origin) -> PathBuf {
+    pub(super) fn resolve(&self, path: &str, origin: Origin) -> PathBuf {
         match self.file.parent() {
             Some(directory) if origin.source == SourceId::FILE => directory.join(path),
             _ => PathBuf::from(path),
@@ -84,7 +84,7 @@ pub(super) fn plan(
             .help("add for example [fleet.devices] with count = 1000 and start.rate = \"100/s\""),
         );
     }
-    let populations = build_fleet::populations(written, &enrollments, kind, diagnostics);
+    let populations = build_fleet::populations(written, &enrollments, kind, paths, diagnostics);
     let sends_from = sends_from(written, diagnostics);
     let thresholds = build_threshold::thresholds(written, &populations, kind, diagnostics);
     let mut run_id = [0; 4];

@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::azure::registration::MAX_ID_LENGTH;
 use crate::document::diagnostics::quote;
 use crate::document::values::Refusal;
 use crate::document::{Diagnostic, Diagnostics, Given, Origin};
+use crate::payload::Longest;
 use crate::plan::{Arrival, Deadlines, Enrollment, IdPattern, Keys, Population, Protocol, Telemetry};
-use crate::scenario::build::{refused, unknown_name};
+use crate::scenario::build::{Paths, refused, unknown_name};
 use crate::scenario::fleet::{Fleet, Rhythm, Telemetry as WrittenTelemetry};
+use crate::scenario::payload;
 use crate::scenario::written::{Scenario, TargetKind};
 use crate::units::{MAX_DURATION, show_count, spell_duration};
 
@@ -19,12 +22,14 @@ pub(super) fn populations(
     written: &Scenario,
     enrollments: &[Enrollment],
     target: TargetKind,
+    paths: &Paths<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Vec<Population> {
     let mut first_ids = HashMap::new();
+    let mut files = payload::Files::new(paths);
     let mut populations = Vec::new();
     for fleet in &written.fleets {
-        let population = population(fleet, written, enrollments, target, diagnostics);
+        let population = population(fleet, written, enrollments, target, &mut files, diagnostics);
         // Ids are compared without case by the service. Patterns that agree in the first id usually agree in all.
         let first_id = population.id.render(0, "run").to_ascii_lowercase();
         if let Some(other) = first_ids.insert(first_id.clone(), fleet.origin)
@@ -47,6 +52,7 @@ fn population(
     written: &Scenario,
     enrollments: &[Enrollment],
     target: TargetKind,
+    files: &mut payload::Files<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Population {
     let enrollment = enrollment(fleet, enrollments, diagnostics);
@@ -67,10 +73,15 @@ fn population(
     }
     let deadlines = Deadlines::default();
     let known_count = fleet.count.value().is_some() || individual.is_some();
+    let id = id(fleet, count, individual, diagnostics);
+    let id_length = id.render(count.saturating_sub(1), "00000000").len();
+    // What an enrollment of one device calls it at the hub is its own affair.
+    let device_id = if individual.is_some() { MAX_ID_LENGTH } else { id_length };
+    let longest = Longest { device_id, registration_id: id_length, population: &fleet.name };
     Population {
         name: fleet.name.clone(),
         count,
-        id: id(fleet, count, individual, diagnostics),
+        id,
         enrollment: enrollment.unwrap_or(0),
         arrival,
         provision: (target != TargetKind::Hub).then_some(Protocol::Https),
@@ -81,10 +92,9 @@ fn population(
             send: fleet.send_deadline.or(deadlines.send),
         },
         keep_connection: fleet.keep_connection.or(DEFAULT_KEEP_CONNECTION),
-        telemetry: fleet
-            .telemetry
-            .as_ref()
-            .map(|telemetry| self::telemetry(telemetry, count, known_count, written, diagnostics)),
+        telemetry: fleet.telemetry.as_ref().map(|telemetry| {
+            self::telemetry(telemetry, count, known_count, written, longest, files, diagnostics)
+        }),
     }
 }
 
@@ -258,6 +268,8 @@ fn telemetry(
     count: u64,
     known_count: bool,
     written: &Scenario,
+    longest: Longest<'_>,
+    files: &mut payload::Files<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Telemetry {
     let interval = match telemetry.rhythm.value() {
@@ -343,6 +355,6 @@ fn telemetry(
         messages: telemetry.messages.value().copied(),
         in_flight: 1,
         queue: u32::try_from(queue).unwrap_or(u32::MAX),
-        payload: telemetry.payload.or(Default::default()),
+        payload: payload::build(&telemetry.payloads, longest, files, diagnostics),
     }
 }

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use crate::document::node::Text;
 use crate::document::source::Origin;
-use crate::document::values::Refusal;
 use crate::document::{Diagnostics, Given, Reader, Spanned};
-use crate::payload::{Payload, TemplateError};
 use crate::plan::Arrival;
 use crate::scenario::enrollment::check_name;
+use crate::scenario::payload;
 use crate::units::Rate;
 
 /// One population.
@@ -38,7 +37,7 @@ pub(super) struct Telemetry {
     pub(super) jitter: Given<Duration>,
     pub(super) in_flight: Given<u64>,
     pub(super) queue: Given<u64>,
-    pub(super) payload: Given<Payload>,
+    pub(super) payloads: Vec<payload::Written>,
 }
 
 /// When it sends.
@@ -130,15 +129,6 @@ fn telemetry(table: &Reader<'_>, diagnostics: &mut Diagnostics) -> Telemetry {
         }
         None => Given::Broken,
     };
-    let payload = table.one_of(&["json", "bytes"], None, "a message holds one payload", diagnostics);
-    let payload = match payload {
-        Some("json") => table.text("json", diagnostics).check(diagnostics, |text| json(&text)),
-        Some(_) => table.size("bytes", diagnostics).check(diagnostics, |size| {
-            Payload::bytes(size.0)
-                .map_err(|error| Refusal::new(error.to_string(), "use a size of at most \"256 KiB\""))
-        }),
-        None => Given::Absent,
-    };
     Telemetry {
         origin: table.origin(),
         rhythm,
@@ -146,24 +136,6 @@ fn telemetry(table: &Reader<'_>, diagnostics: &mut Diagnostics) -> Telemetry {
         jitter: table.duration("jitter", diagnostics),
         in_flight: table.count("in_flight", diagnostics),
         queue: table.count("queue", diagnostics),
-        payload,
+        payloads: payload::read(table, diagnostics),
     }
-}
-
-fn json(text: &Text) -> Result<Payload, Refusal> {
-    Payload::json(&text.value).map_err(|error| {
-        let message = match (&error, &text.written) {
-            // These repeat a part of the text, which may have come from a variable.
-            (TemplateError::Unknown(_) | TemplateError::Uniform(_), Some(_)) => {
-                "a placeholder is wrong once the environment is filled in".to_owned()
-            }
-            _ => error.to_string(),
-        };
-        match message.split_once("; ") {
-            Some((reason, remedy)) => Refusal::new(reason, remedy),
-            None => {
-                Refusal::new(message, "for example json = '{\"device\":\"${device_id}\",\"seq\":${seq}}'")
-            }
-        }
-    })
 }

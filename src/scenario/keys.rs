@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::document::{Key, Shape, Table};
+use crate::payload::MAX_WEIGHT;
 use crate::units::MAX_DURATION;
 
 /// The one version of the format.
@@ -382,16 +383,105 @@ pub static TELEMETRY: Table = Table {
             "100",
             "Messages of one device that may wait for their turn; one more is not sent. 100 by default.",
         ),
-        Key::new(
-            "json",
-            Shape::Text,
-            "'{\"seq\":${seq}}'",
-            "The message as JSON; ${device_id}, ${seq}, ${now} and ${uniform(low, high, decimals)} are filled in.",
+        JSON.default(
+            "'{\"device\":\"${device_id}\",\"seq\":${seq},\"wind\":${uniform(8, 12, 2)},\"at\":\"${now}\"}'",
         ),
-        Key::new("bytes", Shape::Size, "\"2 KiB\"", "Instead of json: so many random bytes."),
+        TEXT,
+        BYTES,
+        FILE,
+        PROPERTIES,
+        CONTENT_TYPE,
+        CONTENT_ENCODING,
+        MESSAGE_ID,
+        Key::new(
+            "payload",
+            Shape::Array(&PAYLOAD),
+            "[{ weight = 95, json = '{\"seq\":${seq}}' }, { weight = 5, bytes = \"2 KiB\" }]",
+            "Instead of the keys of one payload: several of them, of which each message gets one by chance.",
+        ),
     ],
-    later: &["qos", "payload", "properties", "batch"],
+    later: &["qos", "batch"],
 };
+
+/// `[[fleet.NAME.telemetry.payload]]`.
+pub static PAYLOAD: Table = Table {
+    name: "[[fleet.NAME.telemetry.payload]]",
+    about: "One of several payloads: exactly one of json, text, bytes and file, and what goes with it.",
+    keys: &[
+        Key::new(
+            "weight",
+            Shape::Count { min: 1, max: MAX_WEIGHT },
+            "95",
+            "How many messages get it, relative to the weights of the others; 1 by default.",
+        )
+        .default("1"),
+        JSON,
+        TEXT,
+        BYTES,
+        FILE,
+        PROPERTIES,
+        CONTENT_TYPE,
+        CONTENT_ENCODING,
+        MESSAGE_ID,
+    ],
+    later: &[],
+};
+
+const JSON: Key = Key::new(
+    "json",
+    Shape::Text,
+    "'{\"device\":\"${device_id}\",\"seq\":${seq},\"state\":\"${choice(\"ok\": 95, \"busy\": 5)}\"}'",
+    "The message as JSON; placeholders are filled in: device_id, registration_id, n, seq, run, population, now, uniform, int, \
+     normal, boolean, step, sequence, choice, walk, uuid, bytes, hex and string.",
+);
+
+const TEXT: Key = Key::new(
+    "text",
+    Shape::Text,
+    "'${device_id};${seq};${uniform(8, 12, 2)}'",
+    "Instead of json: any text, with the same placeholders.",
+);
+
+const BYTES: Key =
+    Key::new("bytes", Shape::Size, "\"2 KiB\"", "Instead of json: so many random bytes, 256 KiB at most.");
+
+const FILE: Key = Key::new(
+    "file",
+    Shape::Text,
+    "\"message.json\"",
+    "Instead of json: the content of a file as it is, 256 KiB at most; relative to the scenario file.",
+);
+
+const PROPERTIES: Key = Key::new(
+    "properties",
+    Shape::Mapping(
+        "application properties: names with texts, in which the placeholders of json are filled in",
+    ),
+    "{ level = \"normal\", batch = \"${seq}\" }",
+    "Application properties, for example for routing: at most 100 names with texts, in which placeholders are filled in.",
+);
+
+const CONTENT_TYPE: Key = Key::new(
+    "content_type",
+    Shape::Text,
+    "\"application/json\"",
+    "Content type of the message; by default what goes with json, text, bytes, or the ending of the file's name.",
+);
+
+const CONTENT_ENCODING: Key = Key::new(
+    "content_encoding",
+    Shape::Text,
+    "\"utf-8\"",
+    "Content encoding of the message; utf-8 for texts by default, and none for bytes.",
+);
+
+const MESSAGE_ID: Key = Key::new(
+    "message_id",
+    Shape::Text,
+    "\"${device_id}-${seq}\"",
+    "Id of each message, with the placeholders of json, at most 128 characters; ${run}-${seq} by default.",
+)
+.default("\"${run}-${seq}\"");
 
 /// `[measure]`.
 pub static MEASURE: Table = Table {
@@ -580,7 +670,7 @@ mod tests {
 
     fn visit_shape(shape: &'static Shape, seen: &mut HashSet<*const Table>) {
         match shape {
-            Shape::Table(table) | Shape::Tables(table) => visit(table, seen),
+            Shape::Table(table) | Shape::Tables(table) | Shape::Array(table) => visit(table, seen),
             Shape::Any(shapes) => shapes.iter().for_each(|shape| visit_shape(shape, seen)),
             _ => {}
         }

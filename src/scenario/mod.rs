@@ -23,6 +23,7 @@ mod enrollment;
 mod fleet;
 mod host;
 pub mod keys;
+mod payload;
 mod threshold;
 mod written;
 
