@@ -38,7 +38,7 @@ fn position(key: u64, moves: u64) -> f64 {
     // From 0 to 1, then on from each power of two to the next.
     let mut left = normal(key, 1);
     for level in 0..top {
-        left += f64::from(level).exp2().sqrt() * normal(key, 1 << (level + 1));
+        left += ((1u64 << level) as f64).sqrt() * normal(key, 1 << (level + 1));
     }
     let mut at = 1u64 << top;
     if at == moves {
@@ -46,7 +46,7 @@ fn position(key: u64, moves: u64) -> f64 {
     }
     // 2^64 has no number of its own; 0 is free, for the walk starts there without a draw.
     let beyond = at.checked_mul(2).unwrap_or(0);
-    let mut right = left + f64::from(top).exp2().sqrt() * normal(key, beyond);
+    let mut right = left + (at as f64).sqrt() * normal(key, beyond);
     let mut length = at;
     loop {
         let half = length / 2;
