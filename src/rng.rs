@@ -52,6 +52,11 @@ pub fn stream(seed: u64, name: &str, index: u64, purpose: Purpose) -> Stream {
     Stream(Xoshiro256PlusPlus::seed_from_u64(state))
 }
 
+/// 64 random bits for point `index` of `key`, without a stream: for those who need many points, and few of each.
+pub fn scattered(key: u64, index: u64) -> u64 {
+    mix(key ^ mix(index.wrapping_add(0x9e37_79b9_7f4a_7c15)))
+}
+
 /// A seed for a run whose scenario names none, from the operating system.
 pub fn fresh_seed() -> u64 {
     let mut bytes = [0; 8];

@@ -283,6 +283,64 @@ fn the_ids_of_devices_do_not_change_from_run_to_run_unless_the_scenario_wants_th
 }
 
 #[test]
+fn messages_reach_the_hub_with_their_properties_and_each_kind_with_its_own() {
+    let place = Place::new();
+    let stub = Stub::https(|_, _| b"HTTP/1.1 204 No Content\r\n\r\n".to_vec());
+    place.write("ca.pem", &stub.ca_pem);
+    place.write("alarm.csv", "a;b\n");
+    let text = format!(
+        r#"
+version = 1
+seed = 7
+drain = "5s"
+[target]
+kind = "hub"
+host = "localhost:{}"
+ca_file = "ca.pem"
+[enrollment.plant]
+group_key = {{ env = "GROUP_KEY" }}
+[fleet.sensors]
+count = 2
+start.burst = {{}}
+[fleet.sensors.telemetry]
+every = "20ms"
+messages = 20
+[[fleet.sensors.telemetry.payload]]
+weight = 3
+json = '{{"seq":${{seq}}}}'
+properties = {{ Level = "normal", batch = "b-${{seq}}" }}
+[[fleet.sensors.telemetry.payload]]
+file = "alarm.csv"
+content_encoding = "us-ascii"
+message_id = "${{device_id}}:${{seq}}"
+"#,
+        stub.port
+    );
+    let scenario = place.write("payloads.toml", &text);
+    let ran = place.run_with(&[&scenario], &[("GROUP_KEY", GROUP_KEY)]);
+    assert_eq!(acknowledged(ran.passes().result(), "send"), 40);
+    let header = |head: &str, name: &str| {
+        let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(key, _)| *key == name).map_or("-".to_owned(), |(_, value)| value.to_owned())
+    };
+    let mut kinds = [0; 2];
+    for head in stub.requests() {
+        let told = ["content-type", "iothub-contenttype", "iothub-contentencoding", "iothub-app-level"]
+            .map(|name| header(&head, name));
+        let (id, batch) = (header(&head, "iothub-messageid"), header(&head, "iothub-app-batch"));
+        if told == ["application/json", "application/json", "utf-8", "normal"] {
+            assert_eq!(batch.strip_prefix("b-"), id.split_once('-').map(|(_, sequence)| sequence), "{head}");
+            kinds[0] += 1;
+        } else {
+            assert_eq!(told, ["text/csv", "text/csv", "us-ascii", "-"], "{head}");
+            assert!(id.starts_with("sensors-0000") && id.contains(':'), "{id}");
+            kinds[1] += 1;
+        }
+    }
+    assert!(kinds[0] > kinds[1] && kinds[1] > 0, "{kinds:?}");
+}
+
+#[test]
 fn quiet_prints_the_verdict_only() {
     let place = Place::new();
     let scenario = place.write("small.toml", SMALL);

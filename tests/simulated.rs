@@ -5,11 +5,13 @@ use std::time::Duration;
 use muster::emulator::config::Enrollment;
 use muster::emulator::ledger::Operation;
 use muster::fleet::DeviceKeys;
+use muster::payload::{Context, Rendered};
 use muster::plan::Plan;
 use muster::run::simulated::{Options, Simulated, simulate};
 use muster::run::{keys, reconcile};
 use muster::scenario;
 use muster::step::{Class, Milestone, StepKind, View};
+use muster::time::UnixTime;
 
 /// The plan of a scenario text, with its keys.
 fn prepared(text: &str) -> (Plan, Vec<DeviceKeys>, Vec<Enrollment>) {
@@ -348,4 +350,58 @@ fn a_fleet_that_sends_more_than_the_hub_takes_in_a_day_is_told_so() {
     assert_eq!(sends.failed_with(Class::QuotaExceeded), throttle.over_quota);
     assert_eq!(sends.failed_with(Class::Disabled), 0);
     assert_books_agree(&run);
+}
+
+#[test]
+fn the_hub_counts_the_bytes_that_the_payloads_of_the_plan_render_to() {
+    let properties: Vec<String> = (0..100).map(|n| format!("p{n} = \"${{seq}}\"")).collect();
+    let text = format!(
+        r#"
+version = 1
+seed = 7
+[fleet.sensors]
+count = 20
+start.burst = {{}}
+[fleet.sensors.telemetry]
+every = "1s"
+messages = 50
+[[fleet.sensors.telemetry.payload]]
+weight = 95
+json = '{{"device":"${{device_id}}","seq":${{seq}},"level":${{walk(5, 1, 0, 1000)}},"at":"${{now}}"}}'
+properties = {{ level = "normal", batch = '${{choice("a", "bcd")}}' }}
+[[fleet.sensors.telemetry.payload]]
+weight = 5
+bytes = "2 KiB"
+message_id = "${{device_id}}:${{run}}:${{n}}:${{seq}}"
+properties = {{ {} }}
+"#,
+        properties.join(", ")
+    );
+    let played = play(&text, &Options::default());
+    let (plan, ..) = prepared(&text);
+    let population = &plan.populations[0];
+    let payload = &population.telemetry.as_ref().expect("telemetry").payload;
+    let (mut out, mut bytes, mut kinds) = (Rendered::default(), 0, [0; 2]);
+    for n in 0..20 {
+        let muster::plan::Roster::Pattern(pattern) = &population.roster else { panic!("numbered") };
+        let id = pattern.render(n, &plan.run_id);
+        for sequence in 1..=50 {
+            let context = Context {
+                seed: plan.seed,
+                population: "sensors",
+                n,
+                device_id: &id,
+                registration_id: &id,
+                run: &plan.run_id,
+                sequence,
+                now: UnixTime::from_nanos(1_700_000_000_000_000_000),
+            };
+            payload.render(&context, &mut out);
+            bytes += out.size() as u64;
+            kinds[out.kind()] += 1;
+        }
+    }
+    let hub = &played.ledger.hubs["hub"];
+    assert_eq!((hub.messages, hub.bytes), (1_000, bytes));
+    assert!((20..=90).contains(&kinds[1]), "{kinds:?}");
 }

@@ -12,7 +12,6 @@ use super::world::{Identity, Profile, Route, World};
 use crate::azure::sas;
 use crate::net::dial::{Dialled, Endpoint};
 use crate::payload;
-use crate::rng::{self, Purpose};
 use crate::step::{Class, Exchange, Failure, Party};
 use crate::text::Secret;
 use crate::time::{Clock, Instant, UnixTime};
@@ -181,20 +180,21 @@ impl Link {
                 hub.renew(&token)?;
             }
         }
-        // One stream per message: its content does not depend on what was sent before.
-        let device = rng::stream(world.seed, &profile.name, n, Purpose::Payload).bits();
-        let mut draws = rng::stream(device, "", sequence, Purpose::Payload);
-        let mut body = Vec::with_capacity(512);
-        let context = payload::Context { device_id: &assigned.device_id, sequence, now };
-        sending.payload.render(context, &mut draws, &mut body);
-        let message = Message {
+        let context = payload::Context {
+            seed: world.seed,
+            population: &profile.name,
+            n,
+            device_id: &assigned.device_id,
+            registration_id: &self.identity.registration_id,
+            run: &world.run_id,
             sequence,
-            id: format!("{}-{sequence}", world.run_id),
-            content_type: sending.payload.content_type(),
-            content_encoding: sending.payload.content_encoding(),
-            body: &body,
+            now,
         };
-        world.recorder.borrow_mut().bytes_sent(profile.population, message.body.len() as u64);
+        let mut rendered = world.rendered.borrow_mut();
+        sending.payload.render(&context, &mut rendered);
+        let message =
+            Message { sequence, rendered: &rendered, envelope: &sending.envelopes[rendered.kind()] };
+        world.recorder.borrow_mut().bytes_sent(profile.population, rendered.body().len() as u64);
         match &mut self.hub {
             Some(hub) => hub.send(world.agenda.clock(), &message),
             None => Ok(()),

@@ -426,6 +426,7 @@ mod tests {
                 stop: Stop::new(None),
                 run_id: "00000000".into(),
                 seed: 0,
+                rendered: RefCell::default(),
                 narrator: None,
             });
             let endpoint = Endpoint { host: "dps".into(), port: 443 };

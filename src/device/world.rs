@@ -8,10 +8,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::dps::Assigned;
+use super::hub::Envelope;
 use super::life::Limits;
 use crate::azure::keys::{DeviceKey, GroupKey};
 use crate::net::dial::{Endpoint, Network};
-use crate::payload::Payload;
+use crate::payload::{Payloads, Rendered};
 use crate::record::Recorder;
 use crate::step::{Class, Failure};
 use crate::text::Untrusted;
@@ -31,6 +32,8 @@ pub struct World {
     pub run_id: String,
     /// All chance comes from here.
     pub seed: u64,
+    /// The message that is being sent; kept for its memory.
+    pub rendered: RefCell<Rendered>,
     /// Told what devices do, if someone wants to know.
     pub narrator: Option<Narrator>,
 }
@@ -187,7 +190,9 @@ pub struct Sending {
     /// Messages that may wait.
     pub queue: usize,
     /// What they hold.
-    pub payload: Payload,
+    pub payload: Payloads,
+    /// What messages of each kind of `payload` have in common.
+    pub envelopes: Vec<Envelope>,
     /// When the messages of device n are due, in order and counted from when the device was first connected.
     pub instants: Box<dyn Fn(u64) -> Instants>,
 }

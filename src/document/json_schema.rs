@@ -7,10 +7,10 @@
 use serde_json::{Map, Value as Json, json};
 use toml::de::DeTable;
 
-use crate::document::MAX_NAMED;
 use crate::document::node::{self, Node, Value};
 use crate::document::schema::{Key, MAX_DURATIONS, MAX_NAME, OneOf, Shape, Table};
 use crate::document::source::SourceId;
+use crate::document::{MAX_ELEMENTS, MAX_NAMED};
 
 /// The schema of a document whose top level is `root`.
 ///
@@ -106,6 +106,12 @@ fn shape(shape: &Shape) -> Json {
             "propertyNames": { "pattern": format!("^[a-z0-9_-]{{1,{MAX_NAME}}}$") },
             "additionalProperties": reference(table),
             "maxProperties": MAX_NAMED,
+        }),
+        Shape::Array(table) => json!({
+            "type": "array",
+            "items": reference(table),
+            "minItems": 1,
+            "maxItems": MAX_ELEMENTS,
         }),
         Shape::Mapping(what) => json!({
             "type": "object",

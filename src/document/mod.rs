@@ -34,5 +34,8 @@ pub const MAX_DOCUMENT_BYTES: u64 = 4 * 1024 * 1024;
 /// this keeps a hostile file of the largest size from taking more memory than any honest one; those have hundreds.
 pub const MAX_DOCUMENT_SIGNS: usize = 150_000;
 
+/// The most tables of an array.
+pub const MAX_ELEMENTS: usize = 100;
+
 /// The most entries of a table whose keys the user chooses: each population keeps its own histograms.
 pub const MAX_NAMED: usize = 1_000;

@@ -9,7 +9,7 @@ use crate::document::source::Origin;
 use crate::document::values::{
     Given, Refusal, Spanned, choice, count, duration, listed, nearest, quantity, read_node, wrong_kind,
 };
-use crate::document::{Diagnostic, Diagnostics, MAX_NAMED};
+use crate::document::{Diagnostic, Diagnostics, MAX_ELEMENTS, MAX_NAMED};
 use crate::units::{ByteSize, Rate, Share, show_count};
 
 /// One table while it is read.
@@ -193,6 +193,47 @@ impl<'a> Reader<'a> {
         tables
     }
 
+    /// Opens the tables of the array `name`, in the order of the text; the first [`MAX_ELEMENTS`] of them.
+    ///
+    /// One table where an array of them belongs is a complaint, but is read as if it were the only one.
+    pub fn array(&self, name: &str, diagnostics: &mut Diagnostics) -> Vec<Self> {
+        let key = self.key(name);
+        let Shape::Array(table) = key.shape else {
+            debug_assert!(false, "`{name}` is listed as something other than an array of tables");
+            return Vec::new();
+        };
+        let Some(entry) = self.entry(name) else { return Vec::new() };
+        let path = self.join(name);
+        // All of them are called the same; which one is meant is seen from the place.
+        let elements = match &entry.node.value {
+            Value::Array(elements) => elements.as_slice(),
+            Value::Unknown => &[],
+            Value::Table(_) => {
+                diagnostics.push(
+                    Diagnostic::error(
+                        entry.key_origin,
+                        format!("`{path}` is one table; it must be an array of them"),
+                    )
+                    .help(format!("write [[{path}]] with two brackets, or {name} = [{{ ... }}]")),
+                );
+                std::slice::from_ref(&entry.node)
+            }
+            _ => {
+                diagnostics.push(wrong_kind(key, &entry.node));
+                &[]
+            }
+        };
+        if let Some(beyond) = elements.get(MAX_ELEMENTS) {
+            diagnostics.push(
+                Diagnostic::error(beyond.origin, format!("`{path}` has more than {MAX_ELEMENTS} tables"))
+                    .related(entry.key_origin, "the array")
+                    .help("use fewer"),
+            );
+        }
+        let open = |node: &'a Node| Self::open(table, path.clone(), node.origin, node, diagnostics);
+        elements.iter().take(MAX_ELEMENTS).filter_map(open).collect()
+    }
+
     /// The entries of the table `name`, whose keys the user chooses; the first [`MAX_NAMED`] of them.
     pub fn named_entries(&self, name: &str, diagnostics: &mut Diagnostics) -> &'a [Entry] {
         let Some(entry) = self.entry(name) else { return &[] };
@@ -344,6 +385,7 @@ mod tests {
             ),
             Key::new("names", Shape::Texts, "[\"a\"]", "Names."),
             Key::new("inner", Shape::Table(&INNER), "{}", "Inside."),
+            Key::new("row", Shape::Array(&INNER), "[{ size = \"1 B\" }]", "In a row."),
         ],
         later: &["behave"],
         one_of: &[],
@@ -361,6 +403,9 @@ mod tests {
             reader.texts("names", &mut diagnostics);
             if let Some(inner) = reader.table("inner", &mut diagnostics) {
                 inner.size("size", &mut diagnostics);
+            }
+            for element in reader.array("row", &mut diagnostics) {
+                element.size("size", &mut diagnostics);
             }
         }
         let lines =
@@ -387,9 +432,22 @@ mod tests {
             ("count = 1\nnames = ['a', 1]", "`names` is an array; it must be an array of strings"),
             ("count = 1\ninner = 1", "`x.inner` is a whole number; it must be a table"),
             ("cuont = 2", "`cuont` is not a key of `[x]` / did you mean `count`?"),
-            ("count = 1\nzzz = 2", "`[x]` takes `count`, `every`, `share`, `kind`, `names` and `inner`"),
+            (
+                "count = 1\nzzz = 2",
+                "`[x]` takes `count`, `every`, `share`, `kind`, `names`, `inner` and `row`",
+            ),
             ("count = 1\nbehave = 2", "`behave` is not supported by this version"),
             ("count = 1\ninner.sizes = 2", "did you mean `size`?"),
+            (
+                "count = 1\nrow.size = '1 B'",
+                "`x.row` is one table; it must be an array of them / write [[x.row]]",
+            ),
+            (
+                "count = 1\nrow = 2",
+                "`row` is a whole number; it must be an array of tables / for example `row = [{",
+            ),
+            ("count = 1\nrow = [{}, 2]", "`x.row` is a whole number; it must be a table / A table inside."),
+            ("count = 1\n[[row]]\nsizes = 2", "`sizes` is not a key of `[x.row]` / did you mean `size`?"),
         ] {
             let told = complaints(text);
             assert!(told.contains(expected), "{text}: {told}");

@@ -139,6 +139,7 @@ impl Walk<'_> {
             | Shape::Count { .. }
             | Shape::Duration { .. }
             | Shape::Durations { .. }
+            | Shape::Array(_)
             | Shape::Rate
             | Shape::Share
             | Shape::Size

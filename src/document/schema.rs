@@ -163,6 +163,8 @@ pub enum Shape {
     Table(&'static Table),
     /// Tables of one kind, each under a name that the user chooses.
     Tables(&'static Table),
+    /// Tables of one kind in an array: `[[payload]]`.
+    Array(&'static Table),
     /// Strings, each under a key that the user chooses; the text says what these are.
     Mapping(&'static str),
     /// One of several shapes.
@@ -173,7 +175,7 @@ impl Shape {
     /// Calls `visit` for each table that a value may be or hold.
     fn tables(&'static self, visit: &mut impl FnMut(&'static Table)) {
         match self {
-            Self::Table(table) | Self::Tables(table) => visit(table),
+            Self::Table(table) | Self::Tables(table) | Self::Array(table) => visit(table),
             Self::Any(shapes) => shapes.iter().for_each(|shape| shape.tables(visit)),
             Self::Text
             | Self::Texts
@@ -206,6 +208,7 @@ impl Shape {
                 quoted.join(" or ")
             }
             Self::Table(_) | Self::Tables(_) | Self::Mapping(_) => "a table".to_owned(),
+            Self::Array(_) => "an array of tables".to_owned(),
             Self::Any(shapes) => {
                 let texts: Vec<String> = shapes.iter().map(Self::expected).collect();
                 texts.join(", or ")

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, watch};
 use super::roster::Walk;
 use super::{Command, Destination, FleetError, Report, Setup};
 use crate::device;
+use crate::device::hub::Envelope;
 use crate::device::life::Limits;
 use crate::device::world::{HubRule, Phase, Profile, Route, Sending, Stop, World};
 use crate::net::dial::Network;
@@ -49,6 +50,7 @@ pub async fn drive(
         stop: Stop::new(end),
         run_id: plan.run_id.clone(),
         seed: plan.seed,
+        rendered: RefCell::default(),
         narrator: setup
             .narrator
             .clone()
@@ -184,6 +186,7 @@ fn profile(setup: &Setup, index: usize, population: &Population) -> Profile {
             messages: telemetry.messages,
             in_flight: telemetry.in_flight as usize,
             queue: telemetry.queue as usize,
+            envelopes: telemetry.payload.kinds().map(Envelope::of).collect(),
             payload: telemetry.payload.clone(),
             instants: Box::new(move |n| Box::new(telemetry.rhythm.instants(seed, &name, n))),
         }

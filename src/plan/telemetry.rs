@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::payload::Payload;
+use crate::payload::Payloads;
 use crate::rng::{self, Purpose};
 use crate::units::Rate;
 
@@ -19,7 +19,7 @@ pub struct Telemetry {
     /// Messages of one device that may wait for their turn; one more is not sent (queue full).
     pub queue: u32,
     /// What a message holds.
-    pub payload: Payload,
+    pub payload: Payloads,
 }
 
 /// When the messages of one device are due, counted from when it was first connected: on a grid, on change, or both.

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use crate::azure::registration::MAX_ID_LENGTH;
 use crate::document::{Diagnostic, Diagnostics, Given, Origin, Spanned};
-use crate::plan::{Arrival, Deadlines, Enrollment, Keys, Population, Protocol, SignWith, Starts};
+use crate::payload::Longest;
+use crate::plan::{Arrival, Deadlines, Enrollment, Keys, Population, Protocol, Roster, SignWith, Starts};
 use crate::scenario::build::{Paths, refused, unknown_name};
 use crate::scenario::enrollment::Keys as WrittenKeys;
 use crate::scenario::fleet::{Fleet, Start};
 use crate::scenario::target::TargetKind;
 use crate::scenario::written::Scenario;
-use crate::scenario::{build_roster, build_telemetry, trace};
+use crate::scenario::{build_roster, build_telemetry, payload, trace};
 use crate::units::{show_count, spell_duration};
 
 const DEFAULT_KEEP_CONNECTION: Duration = Duration::from_secs(60);
@@ -25,13 +27,19 @@ pub(super) struct Context<'a> {
 
 pub(super) fn populations(context: &Context<'_>, diagnostics: &mut Diagnostics) -> Vec<Population> {
     let fleets = &context.written.fleets;
+    let mut files = payload::Files::new(context.paths);
     let populations: Vec<Population> =
-        fleets.iter().map(|fleet| population(fleet, context, diagnostics)).collect();
+        fleets.iter().map(|fleet| population(fleet, context, &mut files, diagnostics)).collect();
     build_roster::distinct(fleets, &populations, diagnostics);
     populations
 }
 
-fn population(fleet: &Fleet, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Population {
+fn population(
+    fleet: &Fleet,
+    context: &Context<'_>,
+    files: &mut payload::Files<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Population {
     let Context { written, enrollments, target, paths, seed } = *context;
     let enrollment = enrollment(fleet, enrollments, diagnostics);
     let keys = enrollment.and_then(|index| enrollments.get(index)).map(|found| &found.keys);
@@ -65,10 +73,19 @@ fn population(fleet: &Fleet, context: &Context<'_>, diagnostics: &mut Diagnostic
     }
     let deadlines = Deadlines::default();
     let known_count = fleet.count.value().is_some() || listed.or(traced).is_some();
+    let roster = build_roster::roster(fleet, count, keys, ids, diagnostics);
+    // What an enrollment of one device calls it at the hub is its own affair, and so are the rows of a list.
+    let longest = match (&roster, keys) {
+        (Roster::Pattern(pattern), Some(Keys::Group { .. })) => {
+            pattern.render(count.saturating_sub(1), "00000000").len()
+        }
+        _ => MAX_ID_LENGTH,
+    };
+    let longest = Longest { device_id: longest, registration_id: longest, population: &fleet.name };
     Population {
         name: fleet.name.clone(),
         count,
-        roster: build_roster::roster(fleet, count, keys, ids, diagnostics),
+        roster,
         enrollment: enrollment.unwrap_or(0),
         sign_with: sign_with(fleet, keys, diagnostics),
         arrival,
@@ -81,7 +98,9 @@ fn population(fleet: &Fleet, context: &Context<'_>, diagnostics: &mut Diagnostic
         },
         keep_connection: fleet.keep_connection.or(DEFAULT_KEEP_CONNECTION),
         telemetry: fleet.telemetry.as_ref().map(|telemetry| {
-            build_telemetry::telemetry(&fleet.name, telemetry, count, known_count, written, diagnostics)
+            let context =
+                build_telemetry::Context { fleet: &fleet.name, count, known_count, written, longest };
+            build_telemetry::telemetry(telemetry, &context, files, diagnostics)
         }),
     }
 }

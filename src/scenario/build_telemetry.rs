@@ -4,21 +4,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::document::{Diagnostic, Diagnostics};
+use crate::payload::Longest;
 use crate::plan::{Offset, Rhythm as Planned, Telemetry};
 use crate::scenario::fleet::{Rhythm, Telemetry as WrittenTelemetry};
+use crate::scenario::payload;
 use crate::scenario::written::Scenario;
 use crate::units::{MAX_DURATION, show_count, spell_duration};
 
 const DEFAULT_QUEUE: u64 = 100;
 
+/// What a fleet's telemetry is held against.
+pub(super) struct Context<'a> {
+    pub(super) fleet: &'a str,
+    pub(super) count: u64,
+    /// Whether the count is what was meant, and no stand-in.
+    pub(super) known_count: bool,
+    pub(super) written: &'a Scenario,
+    pub(super) longest: Longest<'a>,
+}
+
 pub(super) fn telemetry(
-    fleet: &str,
     telemetry: &WrittenTelemetry,
-    count: u64,
-    known_count: bool,
-    written: &Scenario,
+    context: &Context<'_>,
+    files: &mut payload::Files<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Telemetry {
+    let Context { fleet, count, known_count, written, longest } = *context;
     let every = match telemetry.rhythm.value() {
         Some(Rhythm::Every(every)) => every.clone(),
         Some(Rhythm::FleetRate(rate)) => vec![Planned::interval_of_fleet_rate(*rate, count)],
@@ -90,7 +101,7 @@ pub(super) fn telemetry(
         messages: telemetry.messages.value().copied(),
         in_flight: 1,
         queue: u32::try_from(queue).unwrap_or(u32::MAX),
-        payload: telemetry.payload.or(Default::default()),
+        payload: payload::build(&telemetry.payloads, longest, files, diagnostics),
     }
 }
 

@@ -7,6 +7,8 @@ const EMULATOR: &str = "version = 1\n[fleet.devices]\ncount = 3\nstart.burst = {
     [fleet.devices.telemetry]\nevery = '2s'\nmessages = 5\n";
 const CHANGES: &str = "version = 1\n[fleet.devices]\ncount = 1\n\
     [fleet.devices.telemetry]\non_change.every = '2s'\nmessages = 5\n";
+const PAYLOADS: &str = "version = 1\n[fleet.devices]\ncount = 1\n[fleet.devices.telemetry]\nevery = '2s'\n\
+    messages = 5\n[[fleet.devices.telemetry.payload]]\nbytes = '1 B'\n";
 const GROUP: &str = "version = 1\n[enrollment.plant]\ngroup_key = 'generated'\n[fleet.devices]\ncount = 1\n";
 const HUBS: &str = "version = 1\n[fleet.devices]\ncount = 1\n[emulator.hub.north]\n";
 const AZURE: &str = "version = 1\n[target]\nkind = 'azure'\nid_scope = 'x'\nallow = ['*.azure-devices.net']\n\
@@ -24,6 +26,7 @@ fn places() -> Vec<(&'static Table, &'static str, &'static [&'static str])> {
         (&keys::DEADLINE, "fleet.devices.deadline.", &[EMULATOR, AZURE]),
         (&keys::TELEMETRY, "fleet.devices.telemetry.", &[EMULATOR]),
         (&keys::ON_CHANGE, "fleet.devices.telemetry.on_change.", &[CHANGES]),
+        (&keys::PAYLOAD, "fleet.devices.telemetry.payload=[{ bytes = '1 B', ", &[PAYLOADS]),
         (&keys::MEASURE, "measure.", &[EMULATOR, AZURE]),
         (&keys::EMULATOR, "emulator.", &[EMULATOR, HUBS]),
         (&keys::EMULATOR_DPS, "emulator.dps.", &[EMULATOR]),
@@ -51,7 +54,9 @@ fn a_default_written_out_changes_no_plan() {
             let Some((_, path, bases)) = places.iter().find(|(known, ..)| std::ptr::eq(*known, table)) else {
                 panic!("`{}` of {} has a default; add a place for this table", key.name, table.name);
             };
-            let set = format!("{path}{}={default}", key.name);
+            // What is in an array is set with the whole of it.
+            let end = if path.ends_with(' ') { " }]" } else { "" };
+            let set = format!("{path}{}={default}{end}", key.name);
             let mut taken = 0;
             for base in *bases {
                 let without = plan(base, None).unwrap_or_else(|| panic!("{} loads:\n{base}", table.name));

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use crate::document::node::{Node, Text};
 use crate::document::source::Origin;
-use crate::document::values::{Refusal, duration, durations, read_node};
+use crate::document::values::{duration, durations, read_node};
 use crate::document::{Diagnostics, Given, Reader, Spanned};
-use crate::payload::{Payload, TemplateError};
 use crate::plan::{Arrival, OnChange, SignWith};
 use crate::scenario::enrollment::check_name;
-use crate::scenario::keys;
+use crate::scenario::{keys, payload};
 use crate::units::Rate;
 
 /// One population.
@@ -53,7 +52,7 @@ pub(super) struct Telemetry {
     pub(super) jitter: Given<Duration>,
     pub(super) in_flight: Given<u64>,
     pub(super) queue: Given<u64>,
-    pub(super) payload: Given<Payload>,
+    pub(super) payloads: Vec<payload::Written>,
 }
 
 /// When it sends.
@@ -137,15 +136,6 @@ fn telemetry(table: &Reader<'_>, diagnostics: &mut Diagnostics) -> Telemetry {
         None if table.is_absent("every") && table.is_absent("fleet_rate") => Given::Absent,
         None => Given::Broken,
     };
-    let payload = table.one_of("json", diagnostics);
-    let payload = match payload {
-        Some("json") => table.text("json", diagnostics).check(diagnostics, |text| json(&text)),
-        Some(_) => table.size("bytes", diagnostics).check(diagnostics, |size| {
-            Payload::bytes(size.0)
-                .map_err(|error| Refusal::new(error.to_string(), "use a size of at most \"256 KiB\""))
-        }),
-        None => Given::Absent,
-    };
     Telemetry {
         origin: table.origin(),
         rhythm,
@@ -156,7 +146,7 @@ fn telemetry(table: &Reader<'_>, diagnostics: &mut Diagnostics) -> Telemetry {
         jitter: table.duration("jitter", diagnostics),
         in_flight: table.count("in_flight", diagnostics),
         queue: table.count("queue", diagnostics),
-        payload,
+        payloads: payload::read(table, diagnostics),
     }
 }
 
@@ -188,22 +178,4 @@ fn on_change(table: &Reader<'_>, diagnostics: &mut Diagnostics) -> Given<OnChang
             origin: table.key_origin("on_change"),
         }),
     }
-}
-
-fn json(text: &Text) -> Result<Payload, Refusal> {
-    Payload::json(&text.value).map_err(|error| {
-        let message = match (&error, &text.written) {
-            // These repeat a part of the text, which may have come from a variable.
-            (TemplateError::Unknown(_) | TemplateError::Uniform(_), Some(_)) => {
-                "a placeholder is wrong once the environment is filled in".to_owned()
-            }
-            _ => error.to_string(),
-        };
-        match message.split_once("; ") {
-            Some((reason, remedy)) => Refusal::new(reason, remedy),
-            None => {
-                Refusal::new(message, "for example json = '{\"device\":\"${device_id}\",\"seq\":${seq}}'")
-            }
-        }
-    })
 }

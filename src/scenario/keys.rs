@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::azure::limits::Tier;
 use crate::document::schema::OneOf;
 use crate::document::{Key, Shape, Table};
+use crate::payload::MAX_WEIGHT;
 use crate::units::MAX_DURATION;
 
 /// The one version of the format.
@@ -524,18 +525,27 @@ pub static TELEMETRY: Table = Table {
             "Messages of one device that may wait for their turn; one more is not sent. 100 by default.",
         )
         .default("100"),
-        Key::new(
-            "json",
-            Shape::Text,
-            "'{\"seq\":${seq}}'",
-            "The message as JSON; ${device_id}, ${seq}, ${now} and ${uniform(low, high, decimals)} are filled in.",
+        JSON.default(
+            "'{\"device\":\"${device_id}\",\"seq\":${seq},\"wind\":${uniform(8, 12, 2)},\"at\":\"${now}\"}'",
         ),
-        Key::new("bytes", Shape::Size, "\"2 KiB\"", "Instead of json: so many random bytes."),
+        TEXT,
+        BYTES,
+        FILE,
+        PROPERTIES,
+        CONTENT_TYPE,
+        CONTENT_ENCODING,
+        MESSAGE_ID,
+        Key::new(
+            "payload",
+            Shape::Array(&PAYLOAD),
+            "[{ weight = 95, json = '{\"seq\":${seq}}' }, { weight = 5, bytes = \"2 KiB\" }]",
+            "Instead of the keys of one payload: several of them, of which each message gets one by chance.",
+        ),
     ],
-    later: &["payload", "properties", "batch"],
+    later: &["batch"],
     one_of: &[
         OneOf::at_most(&["every", "fleet_rate"], "`every` is per device, `fleet_rate` is the total"),
-        OneOf::at_most(&["json", "bytes"], "a message holds one payload"),
+        OneOf::at_most(&["json", "text", "bytes", "file", "payload"], "a message holds one payload"),
     ],
 };
 
@@ -559,6 +569,90 @@ pub static ON_CHANGE: Table = Table {
     later: &[],
     one_of: &[],
 };
+
+/// `[[fleet.NAME.telemetry.payload]]`.
+pub static PAYLOAD: Table = Table {
+    name: "[[fleet.NAME.telemetry.payload]]",
+    about: "One of several payloads: exactly one of json, text, bytes and file, and what goes with it.",
+    keys: &[
+        Key::new(
+            "weight",
+            Shape::Count { min: 1, max: MAX_WEIGHT },
+            "95",
+            "How many messages get it, relative to the weights of the others; 1 by default.",
+        )
+        .default("1"),
+        JSON,
+        TEXT,
+        BYTES,
+        FILE,
+        PROPERTIES,
+        CONTENT_TYPE,
+        CONTENT_ENCODING,
+        MESSAGE_ID.default("\"${run}-${seq}\""),
+    ],
+    later: &[],
+    one_of: &[OneOf::exactly(
+        &["json", "text", "bytes", "file"],
+        "a message holds one payload",
+        "for example json = '{\"seq\":${seq}}'",
+    )],
+};
+
+const JSON: Key = Key::new(
+    "json",
+    Shape::Text,
+    "'{\"device\":\"${device_id}\",\"seq\":${seq},\"state\":\"${choice(\"ok\": 95, \"busy\": 5)}\"}'",
+    "The message as JSON; placeholders are filled in: device_id, registration_id, n, seq, run, population, now, uniform, int, \
+     normal, boolean, step, sequence, choice, walk, uuid, bytes, hex and string.",
+);
+
+const TEXT: Key = Key::new(
+    "text",
+    Shape::Text,
+    "'${device_id};${seq};${uniform(8, 12, 2)}'",
+    "Instead of json: any text, with the same placeholders.",
+);
+
+const BYTES: Key =
+    Key::new("bytes", Shape::Size, "\"2 KiB\"", "Instead of json: so many random bytes, 256 KiB at most.");
+
+const FILE: Key = Key::new(
+    "file",
+    Shape::Text,
+    "\"message.json\"",
+    "Instead of json: the content of a file as it is, 256 KiB at most; relative to the scenario file.",
+);
+
+const PROPERTIES: Key = Key::new(
+    "properties",
+    Shape::Mapping(
+        "application properties: names with texts, in which the placeholders of json are filled in",
+    ),
+    "{ level = \"normal\", batch = \"${seq}\" }",
+    "Application properties, for example for routing: at most 100 names with texts, in which placeholders are filled in.",
+);
+
+const CONTENT_TYPE: Key = Key::new(
+    "content_type",
+    Shape::Text,
+    "\"application/json\"",
+    "Content type of the message; by default what goes with json, text, bytes, or the ending of the file's name.",
+);
+
+const CONTENT_ENCODING: Key = Key::new(
+    "content_encoding",
+    Shape::Text,
+    "\"utf-8\"",
+    "Content encoding of the message; utf-8 for texts by default, and none for bytes.",
+);
+
+const MESSAGE_ID: Key = Key::new(
+    "message_id",
+    Shape::Text,
+    "\"${device_id}-${seq}\"",
+    "Id of each message, with the placeholders of json, at most 128 characters; ${run}-${seq} by default.",
+);
 
 /// `[measure]`.
 pub static MEASURE: Table = Table {

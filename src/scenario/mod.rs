@@ -29,6 +29,7 @@ mod enrollment;
 mod fleet;
 mod host;
 pub mod keys;
+mod payload;
 mod proxy;
 mod target;
 mod threshold;

@@ -10,8 +10,8 @@ use serde_json::{Value as Json, json};
 use toml::de::{DeTable, DeValue};
 
 use super::*;
-use crate::document::json_schema;
 use crate::document::schema::{Key, MAX_DURATIONS, OneOf, Shape, Table};
+use crate::document::{MAX_ELEMENTS, json_schema};
 
 static SCHEMA: LazyLock<Json> = LazyLock::new(|| json_schema::schema(&keys::SCENARIO, "Muster scenario"));
 static VALIDATOR: LazyLock<jsonschema::Validator> =
@@ -158,12 +158,22 @@ fn with_key(table: &'static Table, key: &Key, inner: Json) -> Json {
     value
 }
 
-/// The tables and keys that lead from the document to a table, and whether there is a chosen name in between.
-fn way_to(wanted: &'static Table) -> Vec<(&'static Table, &'static Key, bool)> {
-    fn leads(shape: &'static Shape, wanted: &'static Table) -> Option<bool> {
+/// How a key holds a table.
+enum Held {
+    Plainly,
+    /// Under a chosen name.
+    Named,
+    /// In an array.
+    Listed,
+}
+
+/// The tables and keys that lead from the document to a table, and how each holds the next.
+fn way_to(wanted: &'static Table) -> Vec<(&'static Table, &'static Key, Held)> {
+    fn leads(shape: &'static Shape, wanted: &'static Table) -> Option<Held> {
         match shape {
-            Shape::Table(table) => std::ptr::eq(*table, wanted).then_some(false),
-            Shape::Tables(table) => std::ptr::eq(*table, wanted).then_some(true),
+            Shape::Table(table) => std::ptr::eq(*table, wanted).then_some(Held::Plainly),
+            Shape::Tables(table) => std::ptr::eq(*table, wanted).then_some(Held::Named),
+            Shape::Array(table) => std::ptr::eq(*table, wanted).then_some(Held::Listed),
             Shape::Any(shapes) => shapes.iter().find_map(|shape| leads(shape, wanted)),
             _ => None,
         }
@@ -176,18 +186,20 @@ fn way_to(wanted: &'static Table) -> Vec<(&'static Table, &'static Key, bool)> {
             .flat_map(|table| table.keys.iter().map(move |key| (table, key)))
             .filter_map(|(table, key)| Some((table, key, leads(&key.shape, at)?)));
         let step = steps.next().unwrap_or_else(|| panic!("nothing leads to {}", at.name));
-        way.insert(0, step);
         at = step.0;
+        way.insert(0, step);
     }
     way
 }
 
 /// A minimal document that holds `value` as a table of this kind.
 fn document(table: &'static Table, mut value: Json) -> Json {
-    for (outer, key, named) in way_to(table).into_iter().rev() {
-        if named {
-            value = json!({ "one": value });
-        }
+    for (outer, key, held) in way_to(table).into_iter().rev() {
+        value = match held {
+            Held::Plainly => value,
+            Held::Named => json!({ "one": value }),
+            Held::Listed => json!([value]),
+        };
         value = with_key(outer, key, value);
     }
     value
@@ -211,7 +223,7 @@ fn kinds(shape: &Shape) -> Vec<&'static str> {
     match shape {
         Shape::Boolean => vec!["boolean"],
         Shape::Count { .. } => vec!["integer"],
-        Shape::Texts | Shape::Durations { .. } => vec!["array"],
+        Shape::Texts | Shape::Durations { .. } | Shape::Array(_) => vec!["array"],
         Shape::Table(_) | Shape::Tables(_) | Shape::Mapping(_) => vec!["table"],
         Shape::Text
         | Shape::Duration { .. }
@@ -253,6 +265,10 @@ fn wrong(shape: &'static Shape) -> Vec<Json> {
             wrong.extend(later.iter().map(|name| json!(name)));
         }
         Shape::Table(_) => wrong.push(json!({ "zzz": 1 })),
+        Shape::Array(table) => {
+            wrong.extend([json!([]), json!([5]), json!([{ "zzz": 1 }])]);
+            wrong.push(json!(vec![minimal(table); MAX_ELEMENTS + 1]));
+        }
         Shape::Tables(table) => {
             wrong.extend([json!({ "one": 5 }), json!({ "Not a name": minimal(table) })]);
         }
@@ -453,6 +469,7 @@ impl Choices<'_> {
             Shape::Size => self.pick(&["5 B", "2 KiB", "1.5 KB", "0.1 B", "${env:SIZE}"]).into(),
             Shape::Choice { names, .. } => self.pick(&[names, &["${env:CHOICE}"][..]].concat()).into(),
             Shape::Table(table) => self.table(table),
+            Shape::Array(table) => (0..=self.below(2)).map(|_| self.table(table)).collect(),
             Shape::Tables(table) => {
                 let names = if self.mistake() { ["one", "Two"] } else { ["one", "t-w_0"] };
                 let names = &names[..self.below(names.len() + 1)];

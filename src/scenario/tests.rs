@@ -9,10 +9,12 @@ use super::*;
 use crate::azure::limits::Tier;
 use crate::emulator::config;
 use crate::net::way::Way;
+use crate::payload::{Context, Payload, Rendered};
 use crate::plan::threshold::{Comparison, Ending, Metric, Statistic};
 use crate::plan::{Arrival, KeySource, Keys, Offset, OnChange, Roster, SignWith, StatedHub, Target};
 use crate::rng::Distribution;
 use crate::step::Milestone;
+use crate::time::UnixTime;
 
 const MINIMAL: &str = r#"
 version = 1
@@ -199,7 +201,8 @@ fn every_key_reaches_the_plan() {
         (&telemetry.rhythm.every[..], telemetry.rhythm.jitter),
         (&[Duration::from_secs(10)][..], Duration::from_secs(5))
     );
-    assert_eq!((telemetry.queue, telemetry.payload.content_type()), (0, "application/octet-stream"));
+    let content_types: Vec<&str> = telemetry.payload.kinds().map(Payload::content_type).collect();
+    assert_eq!((telemetry.queue, content_types.as_slice()), (0, &["application/octet-stream"][..]));
     assert_eq!((gateways.count, gateways.enrollment), (1, 1));
     assert_eq!(id(&plan, 1, 0), "gw-1");
     assert_eq!(gateways.arrival, Arrival::Burst { at: Duration::ZERO });
@@ -481,6 +484,99 @@ fn complaints_look_like_this() {
     }
 }
 
+/// The minimal scenario with other keys in its telemetry.
+fn with_payload(keys: &str) -> String {
+    with("messages = 5             # per device", &format!("messages = 5\n{keys}"))
+}
+
+#[test]
+fn complaints_about_payloads_look_like_this() {
+    for (name, keys) in [
+        ("payload_unknown_placeholder", r#"json = '{"device":"${devcie_id}","seq":${seq}}'"#),
+        ("payload_not_json", r#"json = '{"device":"${device_id}","state":${choice(1, 2, "busy")}}'"#),
+        ("payload_property_name", "properties = { \"a level\" = \"x\", level = \"ü\", n = 5 }"),
+        (
+            "payload_twice",
+            "json = '{}'\n[[fleet.devices.telemetry.payload]]\nweight = 0\nbytes = \"1 KiB\"\n\
+             [[fleet.devices.telemetry.payload]]\ntext = 'x'\nfile = 'y'\n[[fleet.devices.telemetry.payload]]\nwieght = 2",
+        ),
+        ("payload_missing_file", "file = \"no-such-message.json\""),
+        ("payload_too_large", "bytes = \"256 KiB\"\nproperties = { level = \"${string(100)}\" }"),
+        (
+            "payload_system_properties",
+            "message_id = \"${device_id}/${seq}\"\ncontent_type = \"application/vnd.microsoft.iothub.json\"\ncontent_encoding = \"\"",
+        ),
+        ("payload_environment", r#"json = '{"site":"${env:SECRET}","seq":${seqq}}'"#),
+    ] {
+        insta::assert_snapshot!(name, told(&with_payload(keys)));
+    }
+}
+
+#[test]
+fn payloads_and_what_goes_with_them_reach_the_plan() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("message.json"), "{\"a\": 1}").unwrap();
+    let path = directory.path().join("s.toml");
+    let text = with_payload(
+        "[[fleet.devices.telemetry.payload]]\nweight = 3\njson = '{\"seq\":${seq}}'\n\
+         properties = { level = \"normal\", Batch = \"${seq}\" }\nmessage_id = \"${device_id}:${seq}\"\n\
+         [[fleet.devices.telemetry.payload]]\nfile = \"message.json\"\ncontent_encoding = \"utf-16\"\n\
+         [[fleet.devices.telemetry.payload]]\ntext = '${env:DEVICE};${n}'\ncontent_type = \"text/csv\"\n",
+    );
+    std::fs::write(&path, text).unwrap();
+    let plan = load(&path, &Options::default(), &variable)
+        .unwrap_or_else(|told| panic!("{}", told.render(false, None)))
+        .plan;
+    let telemetry = plan.populations[0].telemetry.as_ref().unwrap();
+    let kinds: Vec<_> = telemetry
+        .payload
+        .kinds()
+        .map(|kind| (kind.content_type(), kind.content_encoding().unwrap_or("-"), kind.properties().len()))
+        .collect();
+    assert_eq!(
+        kinds,
+        [("application/json", "utf-8", 2), ("application/json", "utf-16", 0), ("text/csv", "utf-8", 0)]
+    );
+    let mut bodies: Vec<String> = (1..100)
+        .map(|sequence| {
+            let mut out = Rendered::default();
+            let context = Context {
+                seed: 7,
+                population: "devices",
+                n: 9,
+                device_id: "d-9",
+                registration_id: "d-9",
+                run: "0a1b2c3d",
+                sequence,
+                now: UnixTime::from_nanos(0),
+            };
+            telemetry.payload.render(&context, &mut out);
+            String::from_utf8_lossy(out.body()).replace(char::is_numeric, "#")
+        })
+        .collect();
+    bodies.sort();
+    bodies.dedup();
+    assert_eq!(bodies, ["device-#;#", "{\"a\": #}", "{\"seq\":##}", "{\"seq\":#}"]);
+}
+
+#[test]
+fn a_payload_file_is_a_file_of_a_size_that_a_hub_takes() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::File::create(directory.path().join("large")).unwrap().set_len(1 << 30).unwrap();
+    for (file, expected) in [
+        ("large", "more than 262144 bytes"),
+        (".", "is not a file"),
+        ("/dev/zero", "is not a file"),
+        ("${env:SECRET}", "there is no file `${env:SECRET}`"),
+    ] {
+        let path = directory.path().join("s.toml");
+        std::fs::write(&path, with_payload(&format!("file = \"{file}\""))).unwrap();
+        let told = load(&path, &Options::default(), &variable).map(|_| ()).unwrap_err();
+        let told = shown(&told, directory.path());
+        assert!(told.contains(expected) && !told.contains("canary"), "{told}");
+    }
+}
+
 #[test]
 fn places_are_right_behind_a_byte_order_mark_and_with_windows_line_ends() {
     let text = format!("\u{feff}{}", with("\"2s\"", "\"2\""));
@@ -585,7 +681,7 @@ fn each_contradiction_is_told_with_its_remedy() {
         (format!("{ONE}[fleet.x.telemetry]\nevery = '2s'\nmessages = 1\nin_flight = 2\n"), "one request at a time"),
         (format!("{ONE}[fleet.x.telemetry]\nevery = '2s'\nmessages = 1\nbytes = '1 B'\njson = '1'\n"), "one payload"),
         (format!("{ONE}[fleet.x.telemetry]\nevery = '2s'\nmessages = 1\njson = '${{nope}}'\n"), "is not a placeholder"),
-        (format!("{ONE}[fleet.x.telemetry]\nevery = '2s'\nmessages = 1\nbytes = '1 MiB'\n"), "262144 at most"),
+        (format!("{ONE}[fleet.x.telemetry]\nevery = '2s'\nmessages = 1\nbytes = '1 MiB'\n"), "a hub takes at most 262144"),
         ("[fleet.x]\ncount = 5\nstart.rate = '1/s'\n[fleet.x.telemetry]\nfleet_rate = '1/day'\nmessages = 1\n[fleet.y]\ncount = 1000\nstart.rate = '1/s'\n[fleet.y.telemetry]\nfleet_rate = '1/day'\nmessages = 1\n".to_owned(), "each device would send every 1000d"),
         (format!("{ONE}[thresholds]\nsend.response.p99 = '< 1s'\n"), "a metric is one key, in quotes"),
         (format!("{ONE}[thresholds]\n'failed.share' = {{ limit = '< 1 %', abort_after = '3s' }}\n"), "not supported by this version"),
@@ -691,6 +787,11 @@ fn a_value_from_the_environment_is_shown_as_it_was_written() {
         with("\"< 10s\"", &format!("\"{secret}\"")),
         with("messages = 5", &format!("messages = 5\njson = '{{\"a\":{secret}}}'")),
         with("messages = 5", &format!("messages = 5\nbytes = '{secret}'")),
+        with_payload(&format!("json = '{{\"a\":${{choice({secret})}}}}'")),
+        with_payload(&format!("text = '${{uniform({secret}, 1)}}'")),
+        with_payload(&format!("file = '{secret}'")),
+        with_payload(&format!("properties = {{ a = '${{{secret}}}' }}\nmessage_id = '{secret}'")),
+        with_payload(&format!("[[fleet.devices.telemetry.payload]]\ntext = '${{{secret}'")),
         format!(
             "{MINIMAL}[enrollment.a]\ngroup_key = \"{secret}\"\nallocation = '{secret}'\nhub = '{secret}'\n"
         ),

@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{self, HeaderValue};
-use hyper::{Method, Request};
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Method, Request, Uri};
 
 use super::{Event, Message, refusal};
 use crate::azure::{dps, hub};
 use crate::net::http::{self, HttpConnection};
 use crate::net::stream::Stream;
+use crate::payload::Payload;
 use crate::step::{Class, Failure};
 use crate::text::Secret;
 use crate::time::Clock;
@@ -17,7 +18,7 @@ use crate::time::Clock;
 pub struct HubHttps {
     connection: HttpConnection,
     host: HeaderValue,
-    path: String,
+    path: Uri,
     authorization: HeaderValue,
     /// The message under way.
     sequence: Option<u64>,
@@ -27,12 +28,14 @@ impl HubHttps {
     /// Uses `stream`, which leads to the hub `host` (as DPS wrote it).
     ///
     /// # Errors
-    /// When the host cannot stand in a header.
+    /// When the host cannot stand in a header, or the id in a path.
     pub async fn new(stream: Stream, host: &str, device_id: &str, token: &Secret) -> Result<Self, Failure> {
+        let path = Uri::try_from(hub::events_path(device_id))
+            .map_err(|error| Failure::new(Class::BadAnswer, &format!("the device id is no path: {error}")))?;
         Ok(Self {
             connection: HttpConnection::new(stream).await?,
             host: http::header_value(host.as_bytes())?,
-            path: hub::events_path(device_id),
+            path,
             authorization: authorization(token)?,
             sequence: None,
         })
@@ -57,21 +60,28 @@ impl HubHttps {
     /// # Errors
     /// When a property cannot stand in a header; nothing is sent then.
     pub fn send(&mut self, clock: &Clock, message: &Message<'_>) -> Result<(), Failure> {
-        let mut request = Request::builder()
-            .method(Method::POST)
-            .uri(&self.path)
-            .header(header::HOST, &self.host)
-            .header(header::AUTHORIZATION, &self.authorization)
-            .header(header::CONTENT_TYPE, message.content_type)
-            .header(hub::CONTENT_TYPE_HEADER, message.content_type)
-            .header(hub::MESSAGE_ID_HEADER, &message.id)
-            .header(header::USER_AGENT, http::USER_AGENT);
-        if let Some(encoding) = message.content_encoding {
-            request = request.header(hub::CONTENT_ENCODING_HEADER, encoding);
+        let envelope = message.envelope;
+        let mut request = Request::new(Full::new(Bytes::copy_from_slice(message.rendered.body())));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.path.clone();
+        let headers = request.headers_mut();
+        headers.reserve(HEADERS + envelope.properties.len());
+        headers.insert(header::HOST, self.host.clone());
+        headers.insert(header::AUTHORIZATION, self.authorization.clone());
+        headers.insert(header::CONTENT_TYPE, envelope.content_type.clone());
+        headers.insert(CONTENT_TYPE, envelope.content_type.clone());
+        headers.insert(MESSAGE_ID, http::header_value(message.rendered.message_id())?);
+        headers.insert(header::USER_AGENT, USER_AGENT);
+        if let Some(encoding) = &envelope.content_encoding {
+            headers.insert(CONTENT_ENCODING, encoding.clone());
         }
-        let request = request.body(Full::new(Bytes::copy_from_slice(message.body))).map_err(|error| {
-            Failure::new(Class::Rejected, &format!("the message cannot be sent: {error}"))
-        })?;
+        for (property, value) in envelope.properties.iter().zip(message.rendered.values()) {
+            let value = match &property.constant {
+                Some(constant) => constant.clone(),
+                None => http::header_value(value)?,
+            };
+            headers.insert(property.name.clone(), value);
+        }
         self.connection.start(clock, request);
         self.sequence = Some(message.sequence);
         Ok(())
@@ -114,6 +124,48 @@ impl HubHttps {
         self.connection.close().await;
     }
 }
+
+/// Headers that are the same in every message of one kind.
+#[derive(Debug, Clone)]
+pub struct Headers {
+    content_type: HeaderValue,
+    content_encoding: Option<HeaderValue>,
+    properties: Vec<Property>,
+}
+
+#[derive(Debug, Clone)]
+struct Property {
+    /// In lower case, as all names of headers: the hub gets no other.
+    name: HeaderName,
+    /// `None` if its value differs from message to message.
+    constant: Option<HeaderValue>,
+}
+
+impl Headers {
+    /// Those of `payload`.
+    pub fn of(payload: &Payload) -> Self {
+        let value =
+            |text: &str| HeaderValue::from_str(text).expect("payloads check that it is printable ASCII");
+        let property = |property: &crate::payload::Property| Property {
+            name: HeaderName::try_from(format!("{}{}", hub::PROPERTY_HEADER_PREFIX, property.name))
+                .expect("payloads check that it is of the characters of a header's name"),
+            constant: property.value.constant().map(value),
+        };
+        Self {
+            content_type: value(payload.content_type()),
+            content_encoding: payload.content_encoding().map(value),
+            properties: payload.properties().iter().map(property).collect(),
+        }
+    }
+}
+
+/// How many headers a message has besides its properties.
+const HEADERS: usize = 9;
+
+const MESSAGE_ID: HeaderName = HeaderName::from_static(hub::MESSAGE_ID_HEADER);
+const CONTENT_TYPE: HeaderName = HeaderName::from_static(hub::CONTENT_TYPE_HEADER);
+const CONTENT_ENCODING: HeaderName = HeaderName::from_static(hub::CONTENT_ENCODING_HEADER);
+const USER_AGENT: HeaderValue = HeaderValue::from_static(http::USER_AGENT);
 
 fn authorization(token: &Secret) -> Result<HeaderValue, Failure> {
     let mut value = http::header_value(token.expose())?;

@@ -1,6 +1,7 @@
 //! Talking to a hub: one small file per protocol behind the same few operations.
 
 use crate::azure::hub::{ErrorBody, HubError};
+use crate::payload::Rendered;
 use crate::step::{Class, Failure};
 use crate::text::Untrusted;
 use crate::time::Instant;
@@ -11,15 +12,14 @@ pub mod https;
 pub struct Message<'a> {
     /// Number of the message among the device's, from 1.
     pub sequence: u64,
-    /// Names the message in the hub's books.
-    pub id: String,
-    /// Content type of the body.
-    pub content_type: &'static str,
-    /// Content encoding of the body, if it is text.
-    pub content_encoding: Option<&'static str>,
-    /// The body.
-    pub body: &'a [u8],
+    /// Body, message id, and values of application properties.
+    pub rendered: &'a Rendered,
+    /// What is the same in every message of its kind: content type and encoding, names of application properties.
+    pub envelope: &'a Envelope,
 }
+
+/// What messages of one kind have in common, made ready for the protocol once.
+pub type Envelope = https::Headers;
 
 /// What a hub connection reports.
 #[derive(Debug)]

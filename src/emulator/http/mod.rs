@@ -44,6 +44,9 @@ pub const BODY_DEADLINE: Duration = Duration::from_secs(30);
 /// Largest head of a request in bytes: a token of 2 KB and 30 properties fit several times.
 const MAX_HEAD: usize = 32 * 1024;
 
+/// The most headers of a request: 100 application properties, and what else a device sends.
+const MAX_HEADERS: usize = 128;
+
 /// How long a connection that is being closed may take to say good-bye.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -105,6 +108,7 @@ impl Front {
             http1::Builder::new()
                 .max_buf_size(MAX_HEAD)
                 .max_header_size(MAX_HEAD)
+                .max_headers(MAX_HEADERS)
                 // It would come from the system's clock.
                 .auto_date_header(false)
                 .serve_connection(TokioIo::new(stream), service),
