@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+mod check;
 mod emulate;
 mod progress;
 mod run;
@@ -39,6 +40,8 @@ struct Cli {
 enum Command {
     /// Run scenarios, one after another; the worst exit code wins
     Run(run::Arguments),
+    /// Validate scenarios and print what each comes to, beside the services' limits; opens no socket
+    Check(check::Arguments),
     /// Serve DPS and IoT Hub device endpoints for any client, until interrupted
     Emulate(emulate::Arguments),
     /// Print the JSON Schema of scenario files, for editors
@@ -60,10 +63,14 @@ const EXIT_CODES: &str = "Exit codes:
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     log_to_stderr(cli.verbose);
     match cli.command {
         Command::Run(arguments) => ExitCode::from(run::run(&arguments)),
+        Command::Check(arguments) => {
+            ExitCode::from(check::run(&arguments, matches.subcommand_matches("check")))
+        }
         Command::Emulate(arguments) => ExitCode::from(emulate::run(&arguments)),
         Command::Schema => ExitCode::from(schema::run()),
         Command::EmulatorProcess => crate::emulator::child::child_main(),

@@ -6,12 +6,12 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::azure::limits::Tier;
+use crate::azure::limits::{HubSize, Tier};
 use crate::emulator::config;
 use crate::net::way::Way;
 use crate::payload::{Context, Payload, Rendered};
 use crate::plan::threshold::{Comparison, Ending, Metric, Statistic};
-use crate::plan::{Arrival, KeySource, Keys, Offset, OnChange, Roster, SignWith, StatedHub, Target};
+use crate::plan::{Arrival, KeySource, Keys, Offset, OnChange, Roster, SignWith, Target};
 use crate::rng::Distribution;
 use crate::step::Milestone;
 use crate::time::UnixTime;
@@ -213,7 +213,7 @@ fn every_key_reaches_the_plan() {
     assert_eq!(target.dps.polls, Distribution::Uniform { low: 1.0, high: 3.0 });
     assert_eq!(target.dps.assign, Distribution::Lognormal { median: 0.8, p99: 4.0 });
     assert_eq!(target.dps.registrations, Some("100/s".parse().unwrap()));
-    assert_eq!(target.hubs[0].size, Some(config::HubSize { tier: Tier::S2, units: 4 }));
+    assert_eq!(target.hubs[0].size, Some(HubSize { tier: Tier::S2, units: 4 }));
     assert_eq!(target.hubs[1].size, None);
     let hubs: Vec<_> =
         target.hubs.iter().map(|hub| (hub.name.as_str(), hub.host.as_str(), hub.weight)).collect();
@@ -321,7 +321,7 @@ fn a_target_elsewhere_has_a_way_and_a_stated_size() {
             Target::Hub(target) => target.stated,
             Target::Emulator(_) => None,
         };
-        assert_eq!(stated, Some(StatedHub { tier: Tier::S2, units: 200 }));
+        assert_eq!(stated, Some(HubSize { tier: Tier::S2, units: 200 }));
     }
     let Target::Azure(raised) = plan(&elsewhere("azure", "dps_registrations = '6000/min'")).target else {
         panic!("azure")
@@ -329,7 +329,7 @@ fn a_target_elsewhere_has_a_way_and_a_stated_size() {
     assert_eq!((raised.dps_registrations.per_second(), raised.stated), (100.0, None));
     let Target::Azure(plain) = plan(&elsewhere("azure", "tier = 'F1'")).target else { panic!("azure") };
     assert_eq!(plain.dps_registrations, "1000/min".parse().unwrap());
-    assert_eq!(plain.stated, Some(StatedHub { tier: Tier::F1, units: 1 }));
+    assert_eq!(plain.stated, Some(HubSize { tier: Tier::F1, units: 1 }));
     assert_eq!(plain.way, Way::default());
 }
 
