@@ -51,7 +51,7 @@ fn a_scenario_is_shown_with_origins_load_limits_and_what_would_be_throttled() {
         "DPS admits 1,000 registrations/min",
         "a hub (S1 × 2) admits 100 messages/s, and up to 500 come",
         "takes 800,000 metered messages a day",
-        "S2              5",
+        "S2              1          5             8   8 units",
     ] {
         assert!(checked.stdout.contains(expected), "{expected}\n{}", checked.stdout);
     }
