@@ -545,3 +545,23 @@ fn devices_of_a_list_register_with_keys_of_their_own() {
     ran.passes();
     assert!(ran.stdout.contains("60 assigned") && ran.stdout.contains("140 of 140"), "{ran:?}");
 }
+
+#[test]
+fn a_threshold_with_abort_after_ends_the_run_and_says_so() {
+    let place = Place::new();
+    let scenario = place.write(
+        "hopeless.toml",
+        "version = 1\ndrain = \"2s\"\n[enrollment.plant]\ngroup_key = \"generated\"\nenabled = false\n\
+         [fleet.devices]\ncount = 600\nstart.rate = \"10/s\"\n\
+         [thresholds]\n\"failed.share\" = { limit = \"< 5 %\", abort_after = \"2s\" }\n",
+    );
+    let ran = place.run(&[&scenario]);
+    let result = ran.result();
+    assert_eq!(result["facts"]["ended"], "aborted", "{ran:?}");
+    let seconds = result["facts"]["duration_ns"].as_u64().expect("a duration") / 1_000_000_000;
+    assert!(seconds < 40, "it would have taken a minute: {seconds} s");
+    assert!(ran.stdout.contains("Ended early by the threshold `failed.share < 5 %`"), "{}", ran.stdout);
+    if ran.code != Some(97) {
+        ran.ends_with(99);
+    }
+}

@@ -119,6 +119,12 @@ fn shape(shape: &Shape) -> Json {
             "additionalProperties": { "type": "string" },
             "maxProperties": MAX_NAMED,
         }),
+        Shape::Limits(what, table) => json!({
+            "type": "object",
+            "propertyNames": { "description": what },
+            "additionalProperties": { "anyOf": [{ "type": "string" }, reference(table)] },
+            "maxProperties": MAX_NAMED,
+        }),
         Shape::Any(shapes) => json!({ "anyOf": shapes.iter().map(self::shape).collect::<Vec<_>>() }),
     }
 }

@@ -119,6 +119,15 @@ impl Walk<'_> {
                     }
                 }
             }
+            Shape::Limits(_, table) => {
+                for named in entries {
+                    let path = join(&path, &named.key);
+                    match named.node.entries() {
+                        Some(entries) => self.table(table, &path, entries),
+                        None => self.value(path, named),
+                    }
+                }
+            }
             Shape::Mapping(_) => {
                 for named in entries {
                     self.value(join(&path, &named.key), named);

@@ -167,6 +167,8 @@ pub enum Shape {
     Array(&'static Table),
     /// Strings, each under a key that the user chooses; the text says what these are.
     Mapping(&'static str),
+    /// Strings, or tables of one kind, each under a key that the user chooses; the text says what these are.
+    Limits(&'static str, &'static Table),
     /// One of several shapes.
     Any(&'static [Shape]),
 }
@@ -188,6 +190,7 @@ impl Shape {
             | Self::Size
             | Self::Choice { .. }
             | Self::Mapping(_) => {}
+            Self::Limits(_, table) => visit(table),
         }
     }
 
@@ -207,7 +210,7 @@ impl Shape {
                 let quoted: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
                 quoted.join(" or ")
             }
-            Self::Table(_) | Self::Tables(_) | Self::Mapping(_) => "a table".to_owned(),
+            Self::Table(_) | Self::Tables(_) | Self::Mapping(_) | Self::Limits(..) => "a table".to_owned(),
             Self::Array(_) => "an array of tables".to_owned(),
             Self::Any(shapes) => {
                 let texts: Vec<String> = shapes.iter().map(Self::expected).collect();

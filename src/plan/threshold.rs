@@ -17,6 +17,8 @@ pub struct Threshold {
     pub comparison: Comparison,
     /// With what: seconds for a latency, a fraction for a share, a number otherwise.
     pub limit: f64,
+    /// Ends the run when it has been crossed for so long without a break.
+    pub abort_after: Option<Duration>,
 }
 
 /// What a threshold or a headline measures.

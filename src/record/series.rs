@@ -47,6 +47,22 @@ impl Buckets {
         Some(Duration::from_micros(*value))
     }
 
+    /// The value of the given rank in ascending order, from 1; `None` if there are fewer.
+    pub fn at_rank(&self, rank: u64) -> Option<Duration> {
+        let mut seen = 0u64;
+        let (value, _) = self.0.iter().find(|(_, count)| {
+            seen = seen.saturating_add(*count);
+            seen >= rank
+        })?;
+        Some(Duration::from_micros(*value))
+    }
+
+    /// Mean, exact to the width of a bucket; `None` if it holds nothing.
+    pub fn mean(&self) -> Option<Duration> {
+        let sum: f64 = self.0.iter().map(|(value, count)| *value as f64 * *count as f64).sum();
+        (self.count() > 0).then(|| Duration::from_nanos((sum / self.count() as f64 * 1e3) as u64))
+    }
+
     /// Adds all of `other`.
     pub fn merge(&mut self, other: &Self) {
         for (value, count) in &other.0 {

@@ -9,6 +9,7 @@ use crate::fleet::{self, Command, Connections, FleetError, Setup};
 use crate::record::{Interval, Record, Series};
 use crate::result::files::Growing;
 use crate::time::Clock;
+use crate::verdict::Early;
 
 use super::machine;
 
@@ -20,6 +21,8 @@ pub struct Watched {
     pub series: Series,
     /// Whether somebody ended the run before its time.
     pub interrupted: bool,
+    /// The threshold that ended the run before its time.
+    pub aborted: Option<String>,
     /// From zero of the run clock to the last device's end.
     pub elapsed: Duration,
     /// Most devices connected at the end of a second.
@@ -47,6 +50,8 @@ pub struct Keeper<'a> {
     pub progress: &'a mut dyn Progress,
     /// For later.
     pub files: &'a mut Growing,
+    /// May end the run.
+    pub early: Early,
 }
 
 /// Watches over a run. Hears interrupts (SIGINT, SIGTERM) from the moment it is made, so that one that comes while the run
@@ -98,11 +103,18 @@ async fn watch(
     // The channel ends with the last thread.
     drop(sender);
     let mut book = Book::new(setup);
-    let mut interrupts = 0;
+    let (mut interrupts, mut aborted) = (0, None);
     loop {
         tokio::select! {
             report = reports.recv() => match report {
-                Some(report) => book.take(report, &mut keeper),
+                Some(report) => {
+                    if let Some(text) = book.take(report, &mut keeper)
+                        && aborted.is_none()
+                    {
+                        aborted = Some(text);
+                        let _ = command.send(Command::Interrupt);
+                    }
+                }
                 None => break,
             },
             () = signals.next() => {
@@ -120,6 +132,7 @@ async fn watch(
         record,
         series: book.series,
         interrupted: interrupts > 0,
+        aborted,
         elapsed,
         peak_connected: book.peak_connected,
         peak_descriptors: book.peak_descriptors,
@@ -150,7 +163,9 @@ impl Book {
         }
     }
 
-    fn take(&mut self, report: fleet::Report, keeper: &mut Keeper<'_>) {
+    /// Gives the text of a threshold that ends the run.
+    fn take(&mut self, report: fleet::Report, keeper: &mut Keeper<'_>) -> Option<String> {
+        let mut aborted = None;
         // Seconds count from 0 in a series: the interval that ends at second 1 is the first.
         self.series.add(report.second.saturating_sub(1), &report.interval);
         self.open.entry(report.second).or_default().merge(&report.interval);
@@ -164,7 +179,9 @@ impl Book {
             self.peak_descriptors = self.peak_descriptors.max(machine::open_descriptors());
             keeper.files.second(second, &interval);
             keeper.progress.second(second, &self.total, &interval);
+            aborted = aborted.or(keeper.early.second(second, &interval));
         }
+        aborted
     }
 }
 

@@ -181,7 +181,8 @@ fn carry_out(
     let before = machine::Usage::now();
     let setup =
         Setup { plan: Arc::clone(&plan), keys: Arc::new(keys), destination, epoch, threads, narrator };
-    let watched = watcher.watch(&setup, &connections, Keeper { progress, files: &mut files })?;
+    let early = verdict::Early::new(&plan.thresholds, plan.sends_from);
+    let watched = watcher.watch(&setup, &connections, Keeper { progress, files: &mut files, early })?;
     let after = machine::Usage::now();
 
     let generator = file::Generator {
@@ -210,6 +211,7 @@ fn carry_out(
     }
     // Another way makes for other latencies: who compares results should see it.
     facts.notes.extend(guard::detours(&plan).map(|detours| format!("Connections were made {detours}.")));
+    facts.notes.extend(watched.aborted.iter().map(|text| format!("Ended early by the threshold `{text}`.")));
     facts.notes.extend(guard::left_behind(&plan, endpoint.as_ref()));
     let mut judgement = verdict::judge(&watched.record, &facts, &plan.thresholds);
     if let Err(error) = files.finish() {
@@ -287,7 +289,11 @@ fn facts(
         sends_from_ns: nanos(plan.sends_from),
         threads: threads as u32,
         target: endpoint.map_or_else(|| "emulator".to_owned(), Endpoint::to_string),
-        ended: if watched.interrupted { file::Ended::Interrupted } else { file::Ended::Completed },
+        ended: match (watched.interrupted, &watched.aborted) {
+            (true, _) => file::Ended::Interrupted,
+            (false, Some(_)) => file::Ended::Aborted,
+            (false, None) => file::Ended::Completed,
+        },
         machine: file::Machine::describe(),
         populations: plan
             .populations

@@ -1,13 +1,15 @@
 //! What `[thresholds]` means, once the populations are known.
 
+use std::time::Duration;
+
 use crate::document::{Diagnostic, Diagnostics};
 use crate::plan::threshold::{Comparison, Ending, Metric};
 use crate::plan::{Population, Threshold};
 use crate::scenario::build::{refused, unknown_name};
 use crate::scenario::target::TargetKind;
 use crate::scenario::threshold;
-use crate::scenario::written::Scenario;
-use crate::step::{Milestone, StepKind};
+use crate::scenario::written::{self, Scenario};
+use crate::step::{Milestone, StepKind, View};
 
 pub(super) fn thresholds(
     written: &Scenario,
@@ -61,9 +63,45 @@ pub(super) fn thresholds(
             population,
             comparison,
             limit,
+            abort_after: abort_after(line, metric, comparison, limit, diagnostics),
         });
     }
     thresholds
+}
+
+/// After how long the threshold ends the run; refused where it could not be told in time, or would be crossed until the
+/// run's end.
+fn abort_after(
+    line: &written::Threshold,
+    metric: Metric,
+    comparison: Comparison,
+    limit: f64,
+    diagnostics: &mut Diagnostics,
+) -> Option<Duration> {
+    let after = line.abort_after.spanned()?;
+    let grows = matches!(metric, Metric::Count(..))
+        && (matches!(comparison, Comparison::AtLeast | Comparison::Above)
+            || comparison == Comparison::Equal && limit > 0.0);
+    let refusal = match metric {
+        Metric::Milestone(..) => Some((
+            "milestones are known at the end of a run only",
+            "use register.response or connect.response",
+        )),
+        Metric::Latency(_, view, _) if view != View::Response => Some((
+            "only response times are known while a run goes",
+            "use `response`, or remove `abort_after`",
+        )),
+        _ if grows => {
+            Some(("this count is reached at the end at the earliest", "remove `abort_after`, or use a rate"))
+        }
+        _ => None,
+    };
+    if let Some((reason, help)) = refusal {
+        diagnostics.push(
+            Diagnostic::error(after.origin, format!("this threshold cannot end a run: {reason}")).help(help),
+        );
+    }
+    Some(after.value)
 }
 
 /// The thresholds of a scenario that gives none: of each kind of step that its devices make, one must have worked.
@@ -83,6 +121,7 @@ fn defaults(populations: &[Population]) -> Vec<Threshold> {
             population: None,
             comparison: Comparison::Below,
             limit: 1.0,
+            abort_after: None,
         })
         .collect()
 }

@@ -77,9 +77,9 @@ pub static SCENARIO: Table = Table {
         Key::new("measure", Shape::Table(&MEASURE), "{ sends_from = \"30s\" }", "What is measured."),
         Key::new(
             "thresholds",
-            Shape::Mapping("metrics, for example \"send.response.p99\""),
+            Shape::Limits("metrics, for example \"send.response.p99\"", &THRESHOLD),
             "{ \"failed.share\" = \"= 0 %\" }",
-            "What makes the run pass: limits by metric.",
+            "What makes the run pass: limits by metric, in quotes: step or milestone, [fleet] if it is about one, view and statistic.",
         ),
         Key::new(
             "emulator",
@@ -89,6 +89,23 @@ pub static SCENARIO: Table = Table {
         ),
     ],
     later: &["event", "gate"],
+    one_of: &[],
+};
+
+/// One of `[thresholds]`, where it has more than its limit.
+pub static THRESHOLD: Table = Table {
+    name: "threshold",
+    about: "A limit with options: { limit = \"< 0.5 %\", abort_after = \"30s\" }.",
+    keys: &[
+        Key::new("limit", Shape::Text, "\"< 0.5 %\"", "The limit, as it stands without options.").required(),
+        Key::new(
+            "abort_after",
+            UP_TO_AN_HOUR,
+            "\"30s\"",
+            "Ends the run when the limit has been crossed for so long without a break, looked at once a second; never by default.",
+        ),
+    ],
+    later: &[],
     one_of: &[],
 };
 

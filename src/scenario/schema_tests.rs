@@ -172,7 +172,9 @@ fn way_to(wanted: &'static Table) -> Vec<(&'static Table, &'static Key, Held)> {
     fn leads(shape: &'static Shape, wanted: &'static Table) -> Option<Held> {
         match shape {
             Shape::Table(table) => std::ptr::eq(*table, wanted).then_some(Held::Plainly),
-            Shape::Tables(table) => std::ptr::eq(*table, wanted).then_some(Held::Named),
+            Shape::Tables(table) | Shape::Limits(_, table) => {
+                std::ptr::eq(*table, wanted).then_some(Held::Named)
+            }
             Shape::Array(table) => std::ptr::eq(*table, wanted).then_some(Held::Listed),
             Shape::Any(shapes) => shapes.iter().find_map(|shape| leads(shape, wanted)),
             _ => None,
@@ -224,7 +226,7 @@ fn kinds(shape: &Shape) -> Vec<&'static str> {
         Shape::Boolean => vec!["boolean"],
         Shape::Count { .. } => vec!["integer"],
         Shape::Texts | Shape::Durations { .. } | Shape::Array(_) => vec!["array"],
-        Shape::Table(_) | Shape::Tables(_) | Shape::Mapping(_) => vec!["table"],
+        Shape::Table(_) | Shape::Tables(_) | Shape::Mapping(_) | Shape::Limits(..) => vec!["table"],
         Shape::Text
         | Shape::Duration { .. }
         | Shape::Rate
@@ -273,6 +275,11 @@ fn wrong(shape: &'static Shape) -> Vec<Json> {
             wrong.extend([json!({ "one": 5 }), json!({ "Not a name": minimal(table) })]);
         }
         Shape::Mapping(_) => wrong.push(json!({ "failed.share": 5 })),
+        Shape::Limits(_, table) => {
+            let mut more = minimal(table);
+            more["zzz"] = json!(1);
+            wrong.extend([json!({ "failed.share": 5 }), json!({ "failed.share": more })]);
+        }
         Shape::Any(shapes) => {
             let refused_by = |shape: &'static Shape, value: &Json| {
                 !self::kinds(shape).contains(&kind(value)) || self::wrong(shape).contains(value)
@@ -474,6 +481,10 @@ impl Choices<'_> {
                 let names = if self.mistake() { ["one", "Two"] } else { ["one", "t-w_0"] };
                 let names = &names[..self.below(names.len() + 1)];
                 names.iter().map(|name| ((*name).to_owned(), self.table(table))).collect()
+            }
+            Shape::Limits(_, table) => {
+                let table = self.table(table);
+                self.pick(&[json!({}), json!({ "failed.share": "= 0 %" }), json!({ "failed.share": table })])
             }
             Shape::Mapping(_) => {
                 self.pick(&[json!({}), json!({ "failed.share": "= 0 %", "x": "${env:TEXT}" })])

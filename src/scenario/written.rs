@@ -34,6 +34,7 @@ pub(super) struct Scenario {
 pub(super) struct Threshold {
     pub(super) metric: Spanned<String>,
     pub(super) limit: Spanned<Text>,
+    pub(super) abort_after: Given<Duration>,
 }
 
 /// Opens the document; `None` if its version is one that this program cannot judge.
@@ -100,13 +101,22 @@ fn thresholds(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Vec<Thresho
                 thresholds.push(Threshold {
                     metric: Spanned { value: key.clone(), origin: *key_origin },
                     limit: Spanned { value: text.clone(), origin: node.origin },
+                    abort_after: Given::Absent,
                 });
                 continue;
             }
             Value::Unknown => continue,
-            Value::Table(_) if node.entry("limit").is_some() => {
-                Diagnostic::error(node.origin, "a threshold with options is not supported by this version")
-                    .help("write the limit alone: \"failed.share\" = \"< 0.5 %\"")
+            Value::Table(_) if node.entry("limit").is_some() || node.entry("abort_after").is_some() => {
+                let path = format!("thresholds.{key:?}");
+                let table = Reader::open(&keys::THRESHOLD, path, *key_origin, node, diagnostics);
+                if let Some(table) = table
+                    && let Given::Value(limit) = table.text("limit", diagnostics)
+                {
+                    let metric = Spanned { value: key.clone(), origin: *key_origin };
+                    let abort_after = table.duration("abort_after", diagnostics);
+                    thresholds.push(Threshold { metric, limit, abort_after });
+                }
+                continue;
             }
             Value::Table(_) => Diagnostic::error(
                 *key_origin,

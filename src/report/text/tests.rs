@@ -23,6 +23,7 @@ fn thresholds() -> Vec<Threshold> {
             population: None,
             comparison: Comparison::Below,
             limit: 10.0,
+            abort_after: None,
         },
         Threshold {
             text: "failed.share = 0 %".to_owned(),
@@ -30,6 +31,7 @@ fn thresholds() -> Vec<Threshold> {
             population: None,
             comparison: Comparison::Equal,
             limit: 0.0,
+            abort_after: None,
         },
         Threshold {
             text: "send[sensors].response.p99 < 250ms".to_owned(),
@@ -37,6 +39,7 @@ fn thresholds() -> Vec<Threshold> {
             population: Some(0),
             comparison: Comparison::Below,
             limit: 0.25,
+            abort_after: None,
         },
     ]
 }

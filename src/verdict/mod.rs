@@ -4,7 +4,11 @@
 //! is called that whatever else is true of it. A run whose generator did not keep its schedule is *void* and never
 //! green, even if every threshold holds: its figures are about this machine and not about the service.
 
+mod early;
+
 use std::time::Duration;
+
+pub use early::Early;
 
 use crate::plan::threshold::{Ending, Metric, Statistic, Threshold};
 use crate::record::durations::enough_for;
@@ -286,7 +290,14 @@ mod tests {
     use crate::time::Instant;
 
     fn threshold(metric: Metric, comparison: Comparison, limit: f64) -> Threshold {
-        Threshold { text: "as written".to_owned(), metric, population: None, comparison, limit }
+        Threshold {
+            text: "as written".to_owned(),
+            metric,
+            population: None,
+            comparison,
+            limit,
+            abort_after: None,
+        }
     }
 
     /// Sends, each with its lateness and service time in milliseconds and its outcome.
