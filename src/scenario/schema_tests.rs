@@ -343,9 +343,9 @@ fn wrong_values_are_refused() {
 #[test]
 fn unknown_and_later_keys_are_refused() {
     for table in tables() {
-        for name in table.later.iter().chain(&["zzz"]) {
+        for name in table.later.iter().map(|later| later.name).chain(["zzz"]) {
             let mut value = minimal(table);
-            value[*name] = json!("5s");
+            value[name] = json!("5s");
             assert_refused(&document(table, value), &format!("`{name}` in {}", table.name));
         }
     }
@@ -434,7 +434,8 @@ impl Choices<'_> {
             value["zzz"] = json!(1);
         }
         if self.mistake() && !table.later.is_empty() {
-            value[self.pick(table.later)] = json!("5s");
+            let later = &table.later[self.below(table.later.len())];
+            value[later.name] = json!("5s");
         }
         value
     }

@@ -2,7 +2,7 @@
 
 use crate::azure::limits::Tier;
 use crate::document::schema::OneOf;
-use crate::document::{Key, Shape, Table};
+use crate::document::{Key, Later, Shape, Table};
 use crate::scenario::keys::{STEP_DEADLINE, UP_TO_AN_HOUR};
 
 /// The most units that a hub of any tier may have.
@@ -30,7 +30,15 @@ pub static EMULATOR: Table = Table {
             "Its hubs; one named `hub` by default.",
         ),
     ],
-    later: &["fault", "service", "tls", "listen"],
+    later: &[
+        Later::new(
+            "fault",
+            "faults are a script of what goes wrong at the services: answers 503, resets, silence",
+        ),
+        Later::new("service", "`service` is how long the emulator takes to answer"),
+        Later::new("tls", "`tls` is which certificates and versions the emulator speaks"),
+        Later::new("listen", "`listen` is where the emulator can be reached"),
+    ],
     one_of: &[],
 };
 
@@ -67,7 +75,11 @@ pub static EMULATOR_DPS: Table = Table {
             "Registrations that it admits, more are answered 429, as are more than 5 polls of a device in 10 s; no limit by default.",
         ),
     ],
-    later: &["polls_per_window", "connections", "throttle"],
+    later: &[
+        Later::new("polls_per_window", "`polls_per_window` is how often a device may poll"),
+        Later::new("connections", "`connections` is how many connections DPS accepts"),
+        Later::new("throttle", "`throttle` is how DPS refuses what is too much"),
+    ],
     one_of: &[],
 };
 
@@ -82,7 +94,10 @@ pub static COUNTS: Table = Table {
         "Evenly, both ends included.",
     )
     .required()],
-    later: &["lognormal", "exponential"],
+    later: &[
+        Later::new("lognormal", "`lognormal` draws counts with a long tail"),
+        Later::new("exponential", "`exponential` draws counts by their mean"),
+    ],
     one_of: &[],
 };
 

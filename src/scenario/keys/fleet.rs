@@ -1,7 +1,7 @@
 //! Keys of `[fleet.NAME]`, but for its telemetry.
 
 use crate::document::schema::OneOf;
-use crate::document::{Key, Shape, Table};
+use crate::document::{Key, Later, Shape, Table};
 use crate::scenario::keys::telemetry::TELEMETRY;
 use crate::scenario::keys::{ANY_DURATION, MAX_DEVICES, POSITIVE_DURATION, STEP_DEADLINE};
 
@@ -80,7 +80,16 @@ pub static FLEET: Table = Table {
             "What the devices send; nothing by default.",
         ),
     ],
-    later: &["behave", "renew", "reconnect", "retry", "twin", "methods", "tls", "commands"],
+    later: &[
+        Later::new("behave", "`behave` gives devices the habits of an SDK: its waits, retries and keep-alive"),
+        Later::new("renew", "`renew` is when devices renew their tokens"),
+        Later::new("reconnect", "`reconnect` is how devices come back after a lost connection"),
+        Later::new("retry", "`retry` is how devices repeat what failed"),
+        Later::new("twin", "`twin` is what devices do with their twins"),
+        Later::new("methods", "`methods` is how devices answer direct methods"),
+        Later::new("tls", "`tls` is how devices open TLS: versions and resumption"),
+        Later::new("commands", "`commands` is how devices take messages from the cloud"),
+    ],
     one_of: &[OneOf::at_most(&["id", "ids"], "devices are numbered or listed")],
 };
 
@@ -175,6 +184,6 @@ pub static DEADLINE: Table = Table {
         Key::new("send", STEP_DEADLINE, "\"30s\"", "To have a message acknowledged; 30s by default.")
             .default("\"30s\""),
     ],
-    later: &["renew"],
+    later: &[Later::new("renew", "`renew` is until when a new token must be in use")],
     one_of: &[],
 };

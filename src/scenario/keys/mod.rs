@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::document::{Key, Shape, Table};
+use crate::document::{Key, Later, Shape, Table};
 use crate::units::MAX_DURATION;
 
 mod emulator;
@@ -95,7 +95,10 @@ pub static SCENARIO: Table = Table {
             "How the emulator behaves.",
         ),
     ],
-    later: &["event", "gate"],
+    later: &[
+        Later::new("event", "events are storms that strike devices during a run, such as a power cut"),
+        Later::new("gate", "`[gate]` is how much worse than a baseline a run may be"),
+    ],
     one_of: &[],
 };
 
@@ -110,7 +113,10 @@ pub static MEASURE: Table = Table {
         "Sends due earlier are counted but not measured; 0s by default.",
     )
     .default("\"0s\"")],
-    later: &["interval", "lateness"],
+    later: &[
+        Later::new("interval", "`interval` is how finely a run is recorded over its time"),
+        Later::new("lateness", "`lateness` is how late the generator may be before a run is void"),
+    ],
     one_of: &[],
 };
 
@@ -123,7 +129,7 @@ mod tests {
         let mut names = HashSet::new();
         for key in table.keys {
             assert!(names.insert(key.name), "{}: `{}` is listed twice", table.name, key.name);
-            assert!(!table.later.contains(&key.name), "{}: `{}` is both now and later", table.name, key.name);
+            assert!(table.later(key.name).is_none(), "{}: `{}` is both now and later", table.name, key.name);
             assert!(key.about.ends_with('.'), "{}: `{}` has no sentence", table.name, key.name);
             let line = format!("{} = {}", key.name, key.example);
             assert!(toml::de::DeTable::parse(&line).is_ok(), "{line}");

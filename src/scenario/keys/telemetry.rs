@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::document::schema::OneOf;
-use crate::document::{Key, Shape, Table};
+use crate::document::{Key, Later, Shape, Table};
 use crate::payload::MAX_WEIGHT;
 use crate::scenario::keys::{ANY_DURATION, POSITIVE_DURATION, UP_TO_AN_HOUR};
 use crate::units::MAX_DURATION;
@@ -88,7 +88,7 @@ pub static TELEMETRY: Table = Table {
             "Instead of the keys of one payload: several of them, of which each message gets one by chance.",
         ),
     ],
-    later: &["batch"],
+    later: &[Later::new("batch", "`batch` sends several messages in one request")],
     one_of: &[
         OneOf::at_most(&["every", "fleet_rate"], "`every` is per device, `fleet_rate` is the total"),
         OneOf::at_most(&["json", "text", "bytes", "file", "payload"], "a message holds one payload"),

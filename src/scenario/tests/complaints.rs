@@ -20,10 +20,47 @@ fn complaints_look_like_this() {
         ("unset_variables", with("1_000", "1_000\nid = \"${env:PREFIX}-{n}-${env:SUFFIX}\"")),
         ("escape_bytes", with("\"100/s\"", "'100\u{9b}/s' # \u{202e}")),
         ("no_fleet", "version = 1\n".to_owned()),
-        ("later", format!("{MINIMAL}[[event]]\nname = \"power-cut\"\n[gate]\n[[emulator.fault]]\n")),
+        ("later", format!("{MINIMAL}[[event]]\nname = \"power-cut\"\n[[emulator.fault]]\n")),
+        ("no_devices", with("1_000", "0")),
+        ("too_many_devices", with("1_000", "1_000_000_001")),
         ("version", "version = 2\nfuture = true\n".to_owned()),
     ] {
         insta::assert_snapshot!(name, told(&text));
+    }
+}
+
+/// Asserts that what is told says where and what to do, as often as something is told.
+fn assert_placed(told: &str) {
+    let blocks: Vec<&str> = told.trim_end().split("\n\n").collect();
+    let (summary, complaints) = blocks.split_last().unwrap();
+    assert!(summary.starts_with("error: s.toml: ") && !complaints.is_empty(), "{told}");
+    for complaint in complaints {
+        let place = complaint.lines().find_map(|line| line.trim_start().strip_prefix("--> s.toml:"));
+        let numbers: Vec<_> = place.unwrap_or_default().split(':').map(str::parse::<u32>).collect();
+        assert!(numbers.len() == 2 && numbers.iter().all(Result::is_ok), "line and column of:\n{complaint}");
+        assert!(complaint.contains("= help: "), "the remedy of:\n{complaint}");
+        assert!(complaint.starts_with("error: ") && complaint.contains('^'), "the reason of:\n{complaint}");
+    }
+}
+
+#[test]
+fn absurd_numbers_are_told_where_why_and_what_instead() {
+    for (name, place, values) in [
+        ("absurd_counts", "1_000", &["nan", "inf", "-inf", "-1", "1e308", "1.5", "\"5\""][..]),
+        (
+            "absurd_rates",
+            "\"100/s\"",
+            &["\"nan/s\"", "\"inf/s\"", "\"-1/s\"", "\"0/s\"", "\"1e308/s\"", "nan", "1e308"],
+        ),
+        (
+            "absurd_durations",
+            "\"2s\"",
+            &["\"nans\"", "\"infs\"", "\"-1s\"", "\"1e308s\"", "\"400d\"", "inf", "-1"],
+        ),
+    ] {
+        let told: Vec<String> = values.iter().map(|value| told(&with(place, value))).collect();
+        told.iter().for_each(|told| assert_placed(told));
+        insta::assert_snapshot!(name, told.join("\n"));
     }
 }
 
@@ -41,6 +78,10 @@ fn files_that_are_no_text_or_too_large_or_not_there_are_told_apart() {
     let large = vec![b'#'; 4 * 1024 * 1024 + 1];
     insta::assert_snapshot!("too_large", load_bytes(&large, &[]).unwrap_err());
     let directory = tempfile::tempdir().unwrap();
+    // A GiB of holes is told apart without being read.
+    std::fs::File::create(directory.path().join("s.toml")).unwrap().set_len(1 << 30).unwrap();
+    let huge = load(&directory.path().join("s.toml"), &Options::default(), &variable).unwrap_err();
+    assert_eq!(shown(&huge, directory.path()), load_bytes(&large, &[]).unwrap_err());
     let missing = load(&directory.path().join("no.toml"), &Options::default(), &variable).unwrap_err();
     insta::assert_snapshot!("missing", shown(&missing, directory.path()));
 }
