@@ -25,13 +25,16 @@ pub(super) struct Scenario {
     /// Whether there is a table for some fleet, legible or not, or one that is misspelt.
     pub(super) names_a_fleet: bool,
     pub(super) sends_from: Given<Duration>,
-    pub(super) thresholds: Vec<Threshold>,
+    pub(super) thresholds: Vec<Limit>,
+    pub(super) gates: Vec<Limit>,
+    /// Where `[gate]` is.
+    pub(super) gate: Origin,
     pub(super) emulator: Option<Emulator>,
 }
 
-/// One line of `[thresholds]`.
+/// One line of `[thresholds]` or `[gate]`.
 #[derive(Debug)]
-pub(super) struct Threshold {
+pub(super) struct Limit {
     pub(super) metric: Spanned<String>,
     pub(super) limit: Spanned<Text>,
 }
@@ -75,7 +78,9 @@ pub(super) fn read(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Scenar
             .map(|(name, reader)| fleet::read(name, &reader, diagnostics))
             .collect(),
         sends_from: measure.map_or(Given::Absent, |measure| measure.duration("sends_from", diagnostics)),
-        thresholds: thresholds(reader, diagnostics),
+        thresholds: limits(reader, &THRESHOLDS, diagnostics),
+        gates: limits(reader, &GATE, diagnostics),
+        gate: reader.key_origin("gate"),
         emulator: emulator::read(reader, diagnostics),
     }
 }
@@ -92,12 +97,37 @@ pub(super) fn enrollments(reader: &Reader<'_>, diagnostics: &mut Diagnostics) ->
         .collect()
 }
 
-fn thresholds(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Vec<Threshold> {
-    let mut thresholds = Vec::new();
-    for Entry { key, key_origin, node } in reader.named_entries("thresholds", diagnostics) {
+/// How a table of limits is called, and what stands in it.
+struct Limits {
+    name: &'static str,
+    one: &'static str,
+    must_be: &'static str,
+    line: &'static str,
+    values: &'static str,
+}
+
+const THRESHOLDS: Limits = Limits {
+    name: "thresholds",
+    one: "a threshold",
+    must_be: "a string with a comparison",
+    line: "\"send.response.p99\" = \"< 250ms\"",
+    values: "\"< 250ms\", \"= 0 %\" or \"= 0\"",
+};
+
+const GATE: Limits = Limits {
+    name: "gate",
+    one: "a limit of [gate]",
+    must_be: "a string with the change that is allowed",
+    line: "\"send.response.p99\" = \"+5 %\"",
+    values: "\"+5 %\"",
+};
+
+fn limits(reader: &Reader<'_>, table: &Limits, diagnostics: &mut Diagnostics) -> Vec<Limit> {
+    let mut limits = Vec::new();
+    for Entry { key, key_origin, node } in reader.named_entries(table.name, diagnostics) {
         let complaint = match &node.value {
             Value::Text(text) => {
-                thresholds.push(Threshold {
+                limits.push(Limit {
                     metric: Spanned { value: key.clone(), origin: *key_origin },
                     limit: Spanned { value: text.clone(), origin: node.origin },
                 });
@@ -105,21 +135,22 @@ fn thresholds(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Vec<Thresho
             }
             Value::Unknown => continue,
             Value::Table(_) if node.entry("limit").is_some() => {
-                Diagnostic::error(node.origin, "a threshold with options is not supported by this version")
-                    .help("write the limit alone: \"failed.share\" = \"< 0.5 %\"")
+                let one = table.one;
+                Diagnostic::error(node.origin, format!("{one} with options is not supported by this version"))
+                    .help(format!("write the limit alone: {}", table.line))
             }
             Value::Table(_) => Diagnostic::error(
                 *key_origin,
                 format!("{} is not a metric: a metric is one key, in quotes", quote(key)),
             )
-            .help("write for example \"send.response.p99\" = \"< 250ms\""),
+            .help(format!("write for example {}", table.line)),
             _ => Diagnostic::error(
                 node.origin,
-                format!("the limit is {}; it must be a string with a comparison", node.kind()),
+                format!("the limit is {}; it must be {}", node.kind(), table.must_be),
             )
-            .help("write for example \"< 250ms\", \"= 0 %\" or \"= 0\""),
+            .help(format!("write for example {}", table.values)),
         };
         diagnostics.push(complaint);
     }
-    thresholds
+    limits
 }

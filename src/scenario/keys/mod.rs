@@ -89,16 +89,19 @@ pub static SCENARIO: Table = Table {
             "What makes the run pass: limits by metric.",
         ),
         Key::new(
+            "gate",
+            Shape::Mapping("metrics of latency, for example \"send.response.p99\""),
+            "{ \"send.response.p99\" = \"+5 %\" }",
+            "How much worse than a baseline a latency may be; checked, but not compared yet: this version has no baselines.",
+        ),
+        Key::new(
             "emulator",
             Shape::Table(&EMULATOR),
             "{ allocation = \"hashed\" }",
             "How the emulator behaves.",
         ),
     ],
-    later: &[
-        Later::new("event", "events are storms that strike devices during a run, such as a power cut"),
-        Later::new("gate", "`[gate]` is how much worse than a baseline a run may be"),
-    ],
+    later: &[Later::new("event", "events are storms that strike devices during a run, such as a power cut")],
     one_of: &[],
 };
 

@@ -21,6 +21,14 @@ fn complaints_look_like_this() {
         ("escape_bytes", with("\"100/s\"", "'100\u{9b}/s' # \u{202e}")),
         ("no_fleet", "version = 1\n".to_owned()),
         ("later", format!("{MINIMAL}[[event]]\nname = \"power-cut\"\n[[emulator.fault]]\n")),
+        (
+            "gate",
+            format!(
+                "{MINIMAL}[gate]\n'send.respnse.p99' = '+5 %'\n'send.lateness.p99' = '+5 %'\n'failed.share' = '+5 %'\n\
+                 'send.response.p99' = '< 5 %'\n'send.response.p50' = '+5'\n'send[x].response.p99' = '+5 %'\n\
+                 'connect.response.p99' = '+500 %'\n'register.response.p99' = 5\n"
+            ),
+        ),
         ("no_devices", with("1_000", "0")),
         ("too_many_devices", with("1_000", "1_000_000_001")),
         ("version", "version = 2\nfuture = true\n".to_owned()),
@@ -62,6 +70,28 @@ fn absurd_numbers_are_told_where_why_and_what_instead() {
         told.iter().for_each(|told| assert_placed(told));
         insta::assert_snapshot!(name, told.join("\n"));
     }
+}
+
+#[test]
+fn what_a_gate_allows_reaches_the_plan_with_a_warning() {
+    let text = format!(
+        "{MINIMAL}[gate]\n'send[devices].response.p99' = '+5 %'\n'time_to_assigned.response.p50' = ' +12.5% '\n"
+    );
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s.toml");
+    std::fs::write(&path, text).unwrap();
+    let loaded = load(&path, &Options::default(), &variable).unwrap();
+    let gates: Vec<_> =
+        loaded.plan.gates.iter().map(|gate| (gate.text.as_str(), gate.population, gate.allowed)).collect();
+    assert_eq!(
+        gates,
+        [
+            ("send[devices].response.p99 +5 %", Some(0), 0.05),
+            ("time_to_assigned.response.p50 +12.5%", None, 0.125)
+        ]
+    );
+    insta::assert_snapshot!("gate_warning", shown(&loaded.warnings, directory.path()));
+    assert!(plan(&format!("{MINIMAL}[gate]\n")).gates.is_empty());
 }
 
 #[test]
