@@ -286,7 +286,7 @@ fn wrong(shape: &'static Shape) -> Vec<Json> {
 
 #[test]
 fn every_shipped_scenario_is_valid() {
-    assert!(shipped_scenarios().len() >= 3);
+    assert!(shipped_scenarios().len() >= 7);
     for path in shipped_scenarios() {
         assert_schema_accepts(&std::fs::read_to_string(path).unwrap());
     }

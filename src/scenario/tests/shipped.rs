@@ -1,6 +1,8 @@
 //! The scenarios that come with the program.
 
 use super::*;
+use crate::azure::limits::DPS_REGISTRATIONS_PER_MINUTE;
+use crate::plan::{Arrival, Target};
 use crate::plan::{KeySource, Keys};
 
 #[test]
@@ -16,7 +18,21 @@ fn every_shipped_scenario_loads_without_a_warning() {
         assert!(loaded.text.contains("\n# Healthy "), "{}", path.display());
         count += 1;
     }
-    assert!(count >= 3);
+    assert_eq!(count, 7, "first-run, quickstart, ci-smoke, and the four for a fleet of one's own");
+}
+
+#[test]
+fn the_template_for_a_dps_of_ones_own_needs_no_variable_and_stays_below_the_published_limit() {
+    let asked = |name: &str| panic!("asks for {name}");
+    let plan = load(&shipped("own-dps.toml"), &Options::default(), &asked).unwrap().plan;
+    let Target::Azure(target) = &plan.target else { panic!("azure") };
+    assert!(target.stated.is_some());
+    let Arrival::Rate(rate) = &plan.populations[0].arrival else { panic!("a rate") };
+    assert!(rate.per_second() * 60.0 < DPS_REGISTRATIONS_PER_MINUTE as f64);
+    let Keys::Group { primary: KeySource::Environment(name), .. } = &plan.enrollments[0].keys else {
+        panic!("a group")
+    };
+    assert_eq!(name, "GROUP_KEY");
 }
 
 #[test]
