@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod emulate;
+mod new;
 mod progress;
 mod run;
 mod schema;
@@ -39,6 +40,8 @@ struct Cli {
 enum Command {
     /// Run scenarios, one after another; the worst exit code wins
     Run(run::Arguments),
+    /// Write a commented scenario to start from
+    New(new::Arguments),
     /// Serve DPS and IoT Hub device endpoints for any client, until interrupted
     Emulate(emulate::Arguments),
     /// Print the JSON Schema of scenario files, for editors
@@ -64,6 +67,7 @@ pub fn main() -> ExitCode {
     log_to_stderr(cli.verbose);
     match cli.command {
         Command::Run(arguments) => ExitCode::from(run::run(&arguments)),
+        Command::New(arguments) => ExitCode::from(new::run(&arguments)),
         Command::Emulate(arguments) => ExitCode::from(emulate::run(&arguments)),
         Command::Schema => ExitCode::from(schema::run()),
         Command::EmulatorProcess => crate::emulator::child::child_main(),
