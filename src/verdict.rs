@@ -57,6 +57,15 @@ impl Verdict {
     }
 }
 
+impl Judgement {
+    /// The tool failed in a way that the books do not show: whatever else is true, this comes first.
+    pub fn spoil(&mut self, reason: String) {
+        self.verdict = Verdict::Broken;
+        self.exit_code = EXIT_FAILED;
+        self.reasons.insert(0, reason);
+    }
+}
+
 /// Judges a run by its thresholds (in the order given), its schedule and its books.
 pub fn judge(record: &Record, facts: &Facts, thresholds: &[Threshold]) -> Judgement {
     let total = record.total();

@@ -113,6 +113,15 @@ impl Tier {
     }
 }
 
+/// A hub's tier and how many units of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HubSize {
+    /// Its tier.
+    pub tier: Tier,
+    /// From 1 to [`Tier::max_units`].
+    pub units: u32,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+mod check;
 mod emulate;
 mod new;
 mod progress;
@@ -40,6 +41,8 @@ struct Cli {
 enum Command {
     /// Run scenarios, one after another; the worst exit code wins
     Run(run::Arguments),
+    /// Validate scenarios and print what each comes to, beside the services' limits; opens no socket
+    Check(check::Arguments),
     /// Write a commented scenario to start from
     New(new::Arguments),
     /// Serve DPS and IoT Hub device endpoints for any client, until interrupted
@@ -63,10 +66,14 @@ const EXIT_CODES: &str = "Exit codes:
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     log_to_stderr(cli.verbose);
     match cli.command {
         Command::Run(arguments) => ExitCode::from(run::run(&arguments)),
+        Command::Check(arguments) => {
+            ExitCode::from(check::run(&arguments, matches.subcommand_matches("check")))
+        }
         Command::New(arguments) => ExitCode::from(new::run(&arguments)),
         Command::Emulate(arguments) => ExitCode::from(emulate::run(&arguments)),
         Command::Schema => ExitCode::from(schema::run()),

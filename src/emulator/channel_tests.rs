@@ -1,6 +1,6 @@
 use super::*;
+use crate::azure::limits::HubSize;
 use crate::azure::limits::Tier;
-use crate::emulator::config::HubSize;
 use crate::emulator::fixture::*;
 use proptest::prelude::*;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::listed::Listed;
-use crate::azure::limits::Tier;
+use crate::azure::limits::HubSize;
 use crate::rng::Distribution;
 use crate::text::Secret;
 use crate::units::Rate;
@@ -70,15 +70,6 @@ pub struct Hub {
     pub weight: u32,
     /// What it admits; without limit if `None`.
     pub size: Option<HubSize>,
-}
-
-/// What was bought of a hub.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HubSize {
-    /// Its tier.
-    pub tier: Tier,
-    /// From 1 to [`Tier::max_units`].
-    pub units: u32,
 }
 
 /// How a registration gets its hub.

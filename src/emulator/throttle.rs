@@ -18,8 +18,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::config::HubSize;
-use crate::azure::limits::{DPS_POLL_WINDOW_SECONDS, DPS_POLLS_PER_WINDOW, Tier};
+use crate::azure::limits::{DPS_POLL_WINDOW_SECONDS, DPS_POLLS_PER_WINDOW, HubSize, Tier};
 use crate::time::{Instant, UnixTime};
 use crate::units::Rate;
 

@@ -110,6 +110,18 @@ impl<'a> Starts<'a> {
         }
     }
 
+    /// The starts of about `size` devices, spread evenly over all, in order; expected instants for more drawn ones than are
+    /// walked.
+    pub fn sample(self, size: u64) -> Box<dyn Iterator<Item = Duration> + 'a> {
+        let step = usize::try_from((self.count / size.max(1)).max(1)).unwrap_or(usize::MAX);
+        match self.arrival {
+            Arrival::Poisson(_) if self.count > WALKED => {
+                Box::new((0..self.count).step_by(step).map(|n| self.arrival.computed(n)))
+            }
+            _ => Box::new(self.instants().step_by(step)),
+        }
+    }
+
     /// How many devices have started by `at`, that instant included.
     pub fn started_by(self, at: Duration) -> u64 {
         if let Arrival::Poisson(rate) = self.arrival {

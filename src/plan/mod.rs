@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::azure::limits::Tier;
+use crate::azure::limits::HubSize;
 use crate::emulator::config;
 use crate::list::DeviceList;
 use crate::net::way::Way;
@@ -15,6 +15,7 @@ use crate::text::Secret;
 use crate::units::Rate;
 
 pub mod arrival;
+pub mod load;
 pub mod roster;
 pub mod telemetry;
 pub mod threshold;
@@ -91,7 +92,7 @@ pub struct AzureTarget {
     /// Where the bytes go: proxy and connect map.
     pub way: Way,
     /// What the hubs are said to be.
-    pub stated: Option<StatedHub>,
+    pub stated: Option<HubSize>,
     /// Registrations that the DPS is said to admit.
     pub dps_registrations: Rate,
 }
@@ -106,16 +107,7 @@ pub struct HubTarget {
     /// Where the bytes go: proxy and connect map.
     pub way: Way,
     /// What the hub is said to be.
-    pub stated: Option<StatedHub>,
-}
-
-/// Size of a hub elsewhere, as the scenario states it; nobody asked the hub.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StatedHub {
-    /// Its tier.
-    pub tier: Tier,
-    /// Its units: 1 to [`Tier::max_units`].
-    pub units: u32,
+    pub stated: Option<HubSize>,
 }
 
 impl Target {

@@ -1,5 +1,6 @@
 //! Results for people. Nothing is computed in here: every number shown stands in the result.
 
+pub mod plan;
 pub mod progress;
 mod table;
 pub mod text;

@@ -92,7 +92,7 @@ pub(super) fn right(text: &str, width: usize) -> String {
 }
 
 /// Breaks `text` between words into lines of `room` columns; a longer word is broken itself.
-fn wrap(text: &str, room: usize) -> Vec<String> {
+pub(super) fn wrap(text: &str, room: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let mut word: Vec<char> = word.chars().collect();

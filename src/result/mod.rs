@@ -9,6 +9,7 @@
 mod build;
 mod decode;
 pub mod file;
+pub mod files;
 mod histogram;
 mod machine;
 pub mod store;

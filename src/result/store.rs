@@ -80,7 +80,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    fn io(path: &Path, action: &'static str, source: io::Error) -> Self {
+    pub(super) fn io(path: &Path, action: &'static str, source: io::Error) -> Self {
         let remedy = match source.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some space, or name another directory",
             ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::fleet::{self, Command, Connections, FleetError, Setup};
 use crate::record::{Interval, Record, Series};
+use crate::result::files::Growing;
 use crate::time::Clock;
 
 use super::machine;
@@ -40,6 +41,14 @@ pub trait Progress {
     fn done(&mut self);
 }
 
+/// Who is told of each second of a run when all threads have reported it.
+pub struct Keeper<'a> {
+    /// For people.
+    pub progress: &'a mut dyn Progress,
+    /// For later.
+    pub files: &'a mut Growing,
+}
+
 /// Watches over a run. Hears interrupts (SIGINT, SIGTERM) from the moment it is made, so that one that comes while the run
 /// is prepared ends it as any other does.
 pub struct Watcher {
@@ -70,17 +79,17 @@ impl Watcher {
         self,
         setup: &Setup,
         connections: &Connections,
-        progress: &mut dyn Progress,
+        keeper: Keeper<'_>,
     ) -> Result<Watched, FleetError> {
         let Self { runtime, mut signals } = self;
-        runtime.block_on(watch(setup, connections, progress, &mut signals))
+        runtime.block_on(watch(setup, connections, keeper, &mut signals))
     }
 }
 
 async fn watch(
     setup: &Setup,
     connections: &Connections,
-    progress: &mut dyn Progress,
+    mut keeper: Keeper<'_>,
     signals: &mut Signals,
 ) -> Result<Watched, FleetError> {
     let (command, commands) = watch::channel(Command::Run);
@@ -93,18 +102,18 @@ async fn watch(
     loop {
         tokio::select! {
             report = reports.recv() => match report {
-                Some(report) => book.take(report, progress),
+                Some(report) => book.take(report, &mut keeper),
                 None => break,
             },
             () = signals.next() => {
                 interrupts += 1;
-                progress.interrupted(interrupts > 1);
+                keeper.progress.interrupted(interrupts > 1);
                 // Nobody listening means that the fleet has just ended.
                 let _ = command.send(if interrupts > 1 { Command::Leave } else { Command::Interrupt });
             }
         }
     }
-    progress.done();
+    keeper.progress.done();
     let elapsed = Clock::machine().now().since(setup.epoch);
     let record = running.join()?;
     Ok(Watched {
@@ -141,7 +150,7 @@ impl Book {
         }
     }
 
-    fn take(&mut self, report: fleet::Report, progress: &mut dyn Progress) {
+    fn take(&mut self, report: fleet::Report, keeper: &mut Keeper<'_>) {
         // Seconds count from 0 in a series: the interval that ends at second 1 is the first.
         self.series.add(report.second.saturating_sub(1), &report.interval);
         self.open.entry(report.second).or_default().merge(&report.interval);
@@ -153,7 +162,8 @@ impl Book {
             let connected = self.total.total().connected_change;
             self.peak_connected = self.peak_connected.max(u64::try_from(connected).unwrap_or(0));
             self.peak_descriptors = self.peak_descriptors.max(machine::open_descriptors());
-            progress.second(second, &self.total, &interval);
+            keeper.files.second(second, &interval);
+            keeper.progress.second(second, &self.total, &interval);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A whole run: guard, keys, pre-flight, the emulator's process, the fleet, the result. The only module that knows both
 //! fleet and emulator.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use crate::fleet::{Connections, Destination, FleetError, Setup};
 use crate::net::dial::Endpoint;
 use crate::net::trust::{self, Trust, TrustError};
 use crate::plan::{Plan, Target};
+use crate::result::files::Growing;
 use crate::result::{self, file, store};
 use crate::time::{Clock, UnixTime};
 use crate::verdict;
@@ -28,7 +29,7 @@ pub mod preflight;
 pub mod reconcile;
 pub mod simulated;
 
-use coordinate::{Progress, Watched, Watcher};
+use coordinate::{Keeper, Progress, Watched, Watcher};
 use embedded::{Embedded, EmbeddedError};
 
 /// How a run is to be made.
@@ -108,15 +109,20 @@ pub fn execute(
     let started = Clock::machine().wall();
     // Before the load: a folder that cannot be made is better told now than after an hour.
     let folder = store::create_directory(&options.output, &plan.name, started)?;
-    let run =
-        carry_out(plan, text, options, progress, Prepared { watcher, endpoint, descriptor_limit, ring });
+    let run = carry_out(
+        plan,
+        text,
+        options,
+        progress,
+        Prepared { watcher, endpoint, descriptor_limit, ring, folder: &folder },
+    );
     match run {
         Ok((result, stamps)) => {
             store::write(&folder, &result)?;
             Ok(Finished { result, folder, stamps })
         }
         Err(error) => {
-            // Only if it is empty, which it is.
+            // Only if it is empty: what a run left that broke in its middle may tell why.
             let _ = std::fs::remove_dir(&folder);
             Err(error)
         }
@@ -124,11 +130,12 @@ pub fn execute(
 }
 
 /// What a run needs besides its plan.
-struct Prepared {
+struct Prepared<'a> {
     watcher: Watcher,
     endpoint: Option<Endpoint>,
     descriptor_limit: Option<u64>,
     ring: keys::KeyRing,
+    folder: &'a Path,
 }
 
 fn carry_out(
@@ -136,9 +143,9 @@ fn carry_out(
     text: &str,
     options: &Options<'_>,
     progress: &mut dyn Progress,
-    prepared: Prepared,
+    prepared: Prepared<'_>,
 ) -> Result<(file::RunResult, Vec<Stamp>), RunError> {
-    let Prepared { watcher, endpoint, descriptor_limit, ring } = prepared;
+    let Prepared { watcher, endpoint, descriptor_limit, ring, folder } = prepared;
     let clock = Clock::machine();
     let cores = machine::cores();
     let shares_machine = matches!(plan.target, Target::Emulator(_));
@@ -169,17 +176,12 @@ fn carry_out(
     };
     let narrator = plan.narrate.then(|| Arc::new(|told: Narration<'_>| narrate(&told)) as _);
     let plan = Arc::new(plan);
+    let (epoch, started) = (clock.now() + RUN_UP, clock.wall() + RUN_UP);
+    let mut files = Growing::create(folder, started)?;
     let before = machine::Usage::now();
-    let setup = Setup {
-        plan: Arc::clone(&plan),
-        keys: Arc::new(keys),
-        destination,
-        epoch: clock.now() + RUN_UP,
-        threads,
-        narrator,
-    };
-    let started = clock.wall() + RUN_UP;
-    let watched = watcher.watch(&setup, &connections, progress)?;
+    let setup =
+        Setup { plan: Arc::clone(&plan), keys: Arc::new(keys), destination, epoch, threads, narrator };
+    let watched = watcher.watch(&setup, &connections, Keeper { progress, files: &mut files })?;
     let after = machine::Usage::now();
 
     let generator = file::Generator {
@@ -209,7 +211,10 @@ fn carry_out(
     // Another way makes for other latencies: who compares results should see it.
     facts.notes.extend(guard::detours(&plan).map(|detours| format!("Connections were made {detours}.")));
     facts.notes.extend(guard::left_behind(&plan, endpoint.as_ref()));
-    let judgement = verdict::judge(&watched.record, &facts, &plan.thresholds);
+    let mut judgement = verdict::judge(&watched.record, &facts, &plan.thresholds);
+    if let Err(error) = files.finish() {
+        judgement.spoil(format!("The files of this run are incomplete: {error}."));
+    }
     let mut result = result::build(&watched.record, &watched.series, facts);
     result.judgement = Some(judgement);
     Ok((result, stamps))

@@ -1,8 +1,7 @@
 //! Whether a run fits on this machine, before it starts.
 
-use std::time::Duration;
-
-use crate::plan::{Plan, Population};
+use crate::plan::Plan;
+use crate::plan::load::held_at_once;
 use crate::units::show_count;
 
 /// Why a run cannot fit.
@@ -23,7 +22,7 @@ pub enum DoesNotFit {
 }
 
 /// Descriptors that the process needs besides connections: standard streams, runtimes, timers, result files.
-const OWN_DESCRIPTORS: u64 = 32;
+pub const OWN_DESCRIPTORS: u64 = 32;
 
 /// Refuses a plan that needs more descriptors than `limit` (`None`: no limit).
 ///
@@ -40,24 +39,4 @@ pub fn check(plan: &Plan, limit: Option<u64>) -> Result<(), DoesNotFit> {
         }
         _ => Ok(()),
     }
-}
-
-/// Devices of a population whose connections are certainly open at the same time.
-pub fn held_at_once(plan: &Plan, population: &Population) -> u64 {
-    if population.connect.is_none() {
-        return 0;
-    }
-    let until_end = plan.duration.unwrap_or(Duration::MAX);
-    let held = match &population.telemetry {
-        // Held until the run's end, if it has one.
-        None => plan.duration.unwrap_or_default(),
-        Some(telemetry) if telemetry.rhythm.longest_gap() > population.keep_connection => Duration::ZERO,
-        Some(telemetry) => match telemetry.messages {
-            // Messages that a change brings about may use up the number at once.
-            Some(_) if telemetry.rhythm.on_change.is_some() => Duration::ZERO,
-            Some(messages) => telemetry.rhythm.span(messages).min(until_end),
-            None => until_end,
-        },
-    };
-    population.starts(plan).most_within(held, plan.duration)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::azure::limits::DPS_LINKED_HUBS;
+use crate::azure::limits::{DPS_LINKED_HUBS, HubSize};
 use crate::document::{Diagnostic, Diagnostics, Given, Spanned};
 use crate::emulator::config;
 use crate::plan::{EmulatorTarget, Enrollment};
@@ -79,7 +79,7 @@ fn hubs(written: &Emulator, diagnostics: &mut Diagnostics) -> Vec<config::Hub> {
     hubs
 }
 
-fn hub(name: &str, host: Option<&String>, weight: u32, size: Option<config::HubSize>) -> config::Hub {
+fn hub(name: &str, host: Option<&String>, weight: u32, size: Option<HubSize>) -> config::Hub {
     config::Hub {
         name: name.to_owned(),
         host: host.cloned().unwrap_or_else(|| format!("{name}.azure-devices.localhost")),

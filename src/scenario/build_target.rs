@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use crate::azure::dps;
-use crate::azure::limits::DPS_REGISTRATIONS_PER_MINUTE;
+use crate::azure::limits::{DPS_REGISTRATIONS_PER_MINUTE, HubSize};
 use crate::document::diagnostics::quote;
 use crate::document::node::Text;
 use crate::document::source::SourceId;
@@ -12,7 +12,7 @@ use crate::document::values::Refusal;
 use crate::document::{Diagnostic, Diagnostics, Given, Origin, Spanned};
 use crate::net::dial::Endpoint;
 use crate::net::way::{ConnectMap, Way};
-use crate::plan::{AzureTarget, HubTarget, Protocol, StatedHub, Target};
+use crate::plan::{AzureTarget, HubTarget, Protocol, Target};
 use crate::scenario::build::Paths;
 use crate::scenario::target::{Mapped, Target as WrittenTarget, TargetKind};
 use crate::scenario::written::Scenario;
@@ -142,7 +142,7 @@ fn mapped_address(text: &Text) -> Result<Endpoint, Refusal> {
 }
 
 /// What the hub is said to be; `None` if nothing is said.
-fn stated_hub(table: &WrittenTarget, diagnostics: &mut Diagnostics) -> Option<StatedHub> {
+fn stated_hub(table: &WrittenTarget, diagnostics: &mut Diagnostics) -> Option<HubSize> {
     if let (Given::Absent, Some(units)) = (&table.tier, table.units.spanned()) {
         diagnostics.push(
             Diagnostic::error(
@@ -164,7 +164,7 @@ fn stated_hub(table: &WrittenTarget, diagnostics: &mut Diagnostics) -> Option<St
             )
         })
     });
-    Some(StatedHub { tier, units: units.or(1) })
+    Some(HubSize { tier, units: units.or(1) })
 }
 
 fn require<T>(name: &str, example: &str, given: &Given<T>, origin: Origin, diagnostics: &mut Diagnostics) {

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use crate::azure::limits::Tier;
+use crate::azure::limits::{HubSize, Tier};
 use crate::document::node::{Text, Value};
 use crate::document::values::{Refusal, count, duration, read_node, wrong_kind};
 use crate::document::{Diagnostic, Diagnostics, Given, Origin, Reader, Spanned};
-use crate::emulator::config::HubSize;
 use crate::rng::Distribution;
 use crate::scenario::enrollment::check_name;
 use crate::scenario::{host, keys};

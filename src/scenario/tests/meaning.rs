@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::azure::limits::Tier;
+use crate::azure::limits::{HubSize, Tier};
 use crate::emulator::config;
 use crate::payload::Payload;
 use crate::plan::threshold::{Comparison, Ending, Metric, Statistic};
@@ -127,7 +127,7 @@ fn every_key_reaches_the_plan() {
     assert_eq!(target.dps.polls, Distribution::Uniform { low: 1.0, high: 3.0 });
     assert_eq!(target.dps.assign, Distribution::Lognormal { median: 0.8, p99: 4.0 });
     assert_eq!(target.dps.registrations, Some("100/s".parse().unwrap()));
-    assert_eq!(target.hubs[0].size, Some(config::HubSize { tier: Tier::S2, units: 4 }));
+    assert_eq!(target.hubs[0].size, Some(HubSize { tier: Tier::S2, units: 4 }));
     assert_eq!(target.hubs[1].size, None);
     let hubs: Vec<_> =
         target.hubs.iter().map(|hub| (hub.name.as_str(), hub.host.as_str(), hub.weight)).collect();

@@ -1,9 +1,9 @@
 //! Targets elsewhere, and the way to them.
 
 use super::*;
-use crate::azure::limits::Tier;
+use crate::azure::limits::{HubSize, Tier};
 use crate::net::way::Way;
-use crate::plan::{StatedHub, Target};
+use crate::plan::Target;
 
 #[test]
 fn azure_and_hub_targets_are_read() {
@@ -55,7 +55,7 @@ fn a_target_elsewhere_has_a_way_and_a_stated_size() {
             Target::Hub(target) => target.stated,
             Target::Emulator(_) => None,
         };
-        assert_eq!(stated, Some(StatedHub { tier: Tier::S2, units: 200 }));
+        assert_eq!(stated, Some(HubSize { tier: Tier::S2, units: 200 }));
     }
     let Target::Azure(raised) = plan(&elsewhere("azure", "dps_registrations = '6000/min'")).target else {
         panic!("azure")
@@ -63,7 +63,7 @@ fn a_target_elsewhere_has_a_way_and_a_stated_size() {
     assert_eq!((raised.dps_registrations.per_second(), raised.stated), (100.0, None));
     let Target::Azure(plain) = plan(&elsewhere("azure", "tier = 'F1'")).target else { panic!("azure") };
     assert_eq!(plain.dps_registrations, "1000/min".parse().unwrap());
-    assert_eq!(plain.stated, Some(StatedHub { tier: Tier::F1, units: 1 }));
+    assert_eq!(plain.stated, Some(HubSize { tier: Tier::F1, units: 1 }));
     assert_eq!(plain.way, Way::default());
 }
 

@@ -1,0 +1,145 @@
+//! `muster check`: what a scenario comes to, without starting anything.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+use serde_json::json;
+
+use super::{exit, terminal};
+use crate::document::resolve::ResolvedOrigin;
+use crate::plan::load::Load;
+use crate::report::plan::{self, Checked};
+use crate::run::{machine, preflight, tell};
+use crate::scenario;
+
+/// Arguments of `muster check`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Scenario files
+    #[arg(required = true, value_name = "SCENARIO")]
+    scenarios: Vec<PathBuf>,
+
+    /// Set a key of the scenario, for example fleet.devices.count=500 (repeatable)
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    sets: Vec<String>,
+
+    /// Seed of everything drawn: same seed, same run
+    #[arg(long, env = "MUSTER_SEED")]
+    seed: Option<u64>,
+
+    /// Print JSON: one object a line for each scenario
+    #[arg(long)]
+    json: bool,
+
+    /// Print nothing if all is well
+    #[arg(short, long, conflicts_with = "json")]
+    quiet: bool,
+}
+
+/// Checks the scenarios one after another; opens no socket, reads no key from the environment.
+///
+/// * `matches`: tells whether the seed came from a flag or from its variable
+pub(super) fn run(arguments: &Arguments, matches: Option<&ArgMatches>) -> u8 {
+    let mut worst = exit::PASS;
+    for (index, path) in arguments.scenarios.iter().enumerate() {
+        if index > 0 && !arguments.quiet && !arguments.json && worst == exit::PASS {
+            print("\n");
+        }
+        worst = worst.max(one(path, arguments, matches));
+    }
+    worst
+}
+
+fn one(path: &Path, arguments: &Arguments, matches: Option<&ArgMatches>) -> u8 {
+    let environment = |name: &str| std::env::var(name).ok();
+    let options = scenario::Options {
+        sets: arguments.sets.clone(),
+        seed: arguments.seed,
+        ..scenario::Options::default()
+    };
+    let colour = terminal::stderr_has_colour();
+    let loaded = match scenario::load(path, &options, &environment) {
+        Ok(loaded) => loaded,
+        Err(diagnostics) => {
+            tell(diagnostics.render(colour, Some(terminal::stderr_columns())).trim_end());
+            return exit::USAGE;
+        }
+    };
+    if !loaded.warnings.is_empty() {
+        tell(loaded.warnings.render(colour, Some(terminal::stderr_columns())).trim_end());
+    }
+    if arguments.quiet {
+        return exit::PASS;
+    }
+    let load = Load::of(&loaded.plan);
+    let throttled = load.throttled(&loaded.plan);
+    let flag = match matches.and_then(|matches| matches.value_source("seed")) {
+        Some(ValueSource::EnvVariable) => "MUSTER_SEED",
+        _ => "--seed",
+    };
+    let mut flags: Vec<_> =
+        arguments.seed.map(|seed| ("seed".to_owned(), seed.to_string(), flag)).into_iter().collect();
+    if flags.is_empty() && !loaded.resolved.iter().any(|key| key.path == "seed") {
+        flags.push(("seed".to_owned(), "(drawn anew for each run)".to_owned(), "default"));
+    }
+    let checked = Checked {
+        plan: &loaded.plan,
+        resolved: &loaded.resolved,
+        flags: &flags,
+        load: &load,
+        throttled: &throttled,
+        descriptors: machine::raise_descriptor_limit(),
+        own_descriptors: preflight::OWN_DESCRIPTORS,
+    };
+    let text = if arguments.json {
+        format!("{}\n", to_json(path, &checked))
+    } else {
+        plan::render(&checked, terminal::stdout_columns(), terminal::stdout_has_colour())
+    };
+    print(&text)
+}
+
+fn to_json(path: &Path, checked: &Checked<'_>) -> serde_json::Value {
+    let origin = |origin: &ResolvedOrigin| match origin {
+        ResolvedOrigin::File { line, column, .. } => json!({ "line": line, "column": column }),
+        ResolvedOrigin::Set { text } => json!({ "set": text }),
+        ResolvedOrigin::Environment { names, .. } => json!({ "environment": names }),
+        ResolvedOrigin::Default => json!("default"),
+    };
+    let flag = |path: &str| checked.flags.iter().find(|(flagged, ..)| flagged == path);
+    let mut values: Vec<_> = checked
+        .resolved
+        .iter()
+        .filter(|key| flag(&key.path).is_none())
+        .map(|key| json!({ "path": key.path, "value": key.value, "origin": origin(&key.origin) }))
+        .collect();
+    values.extend(
+        checked
+            .flags
+            .iter()
+            .map(|(path, value, flag)| json!({ "path": path, "value": value, "origin": { "flag": flag } })),
+    );
+    json!({
+        "scenario": path.display().to_string(),
+        "name": checked.plan.name,
+        "values": values,
+        "load": checked.load,
+        "hub_needs": checked.load.needs(),
+        "throttled": checked.throttled,
+        "descriptor_limit": checked.descriptors,
+    })
+}
+
+/// Prints to standard output; a reader that has gone away is no fault of the scenario, but is told by the exit code.
+fn print(text: &str) -> u8 {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => exit::PASS,
+        Err(error) => {
+            tell(format_args!("error: cannot write to standard output: {error}"));
+            exit::FAILED
+        }
+    }
+}
