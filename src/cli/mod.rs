@@ -7,6 +7,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 mod check;
 mod emulate;
+mod new;
 mod progress;
 mod run;
 mod schema;
@@ -42,6 +43,8 @@ enum Command {
     Run(run::Arguments),
     /// Validate scenarios and print what each comes to, beside the services' limits; opens no socket
     Check(check::Arguments),
+    /// Write a commented scenario to start from
+    New(new::Arguments),
     /// Serve DPS and IoT Hub device endpoints for any client, until interrupted
     Emulate(emulate::Arguments),
     /// Print the JSON Schema of scenario files, for editors
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => {
             ExitCode::from(check::run(&arguments, matches.subcommand_matches("check")))
         }
+        Command::New(arguments) => ExitCode::from(new::run(&arguments)),
         Command::Emulate(arguments) => ExitCode::from(emulate::run(&arguments)),
         Command::Schema => ExitCode::from(schema::run()),
         Command::EmulatorProcess => crate::emulator::child::child_main(),

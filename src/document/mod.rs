@@ -23,7 +23,7 @@ pub mod values;
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use node::{Node, Value};
 pub use reader::Reader;
-pub use schema::{Key, Shape, Table};
+pub use schema::{Key, Later, Shape, Table};
 pub use source::{Origin, Source, SourceId, Sources, Span};
 pub use values::{Given, Refusal, Spanned};
 

@@ -84,12 +84,15 @@ impl Node {
     }
 
     /// What it is, with its article, for complaints.
-    pub const fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self.value {
             Value::Table(_) => "a table",
             Value::Array(_) => "an array",
             Value::Text(_) => "a string",
             Value::Integer(_) => "a whole number",
+            Value::Float(number) if number.is_nan() => "no number at all",
+            Value::Float(number) if number.is_infinite() => "infinite, or too large for any number",
+            Value::Float(number) if number.fract() == 0.0 => "a number with a point or an exponent",
             Value::Float(_) => "a number with decimals",
             Value::Boolean(_) => "true or false",
             Value::Datetime => "a date",
@@ -154,7 +157,9 @@ pub(in crate::document) fn syntax_error(message: &str, origin: Origin) -> Diagno
         return Diagnostic::error(origin, "not valid TOML: this is neither a number nor a string in quotes")
             .help("write quantities in quotes, with their unit: \"100/s\", \"30s\", \"5 %\"");
     }
-    Diagnostic::error(origin, format!("not valid TOML: {message}"))
+    Diagnostic::error(origin, format!("not valid TOML: {message}")).help(
+        "a line is `key = value`, `[table]` or `# comment`; a string that holds quotes stands in single quotes: 'say \"ok\"'",
+    )
 }
 
 /// A parsed value with its places; `shift` bytes stand before it in its source.

@@ -55,7 +55,7 @@ impl<'a> Reader<'a> {
         let unknown = entries.iter().filter(|entry| table.key(&entry.key).is_none());
         // Guessing what was meant takes a while; beyond these nobody reads it.
         for entry in unknown.take(Diagnostics::MAX_KEPT) {
-            let later = table.later.contains(&entry.key.as_str());
+            let later = table.later(&entry.key).is_some();
             let near = nearest(&entry.key, table.keys.iter().map(|key| key.name)).filter(|_| !later);
             diagnostics.push(reader.unknown(entry, near));
             reader.misspelt.extend(near);
@@ -331,9 +331,12 @@ impl<'a> Reader<'a> {
     fn unknown(&self, entry: &Entry, near: Option<&str>) -> Diagnostic {
         let key = &entry.key;
         let name = self.name();
-        if self.table.later.contains(&key.as_str()) {
+        if let Some(later) = self.table.later(key) {
             return Diagnostic::error(entry.key_origin, format!("`{key}` is not supported by this version"))
-                .help("remove it, or use a later version of muster");
+                .help(format!(
+                    "{}; a later version of muster can do that, so remove it for now",
+                    later.about
+                ));
         }
         let help = match near {
             Some(near) => format!("did you mean `{near}`?"),
@@ -355,6 +358,7 @@ static UNLISTED: Key = Key::new("", Shape::Text, "\"\"", "");
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::Later;
     use crate::document::node;
 
     static INNER: Table = Table {
@@ -387,7 +391,7 @@ mod tests {
             Key::new("inner", Shape::Table(&INNER), "{}", "Inside."),
             Key::new("row", Shape::Array(&INNER), "[{ size = \"1 B\" }]", "In a row."),
         ],
-        later: &["behave"],
+        later: &[Later::new("behave", "`behave` is how it behaves")],
         one_of: &[],
     };
 

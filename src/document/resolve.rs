@@ -47,10 +47,10 @@ pub enum ResolvedOrigin {
     Default,
 }
 
-/// Whether something that is not there is worth telling: the table that lacks it, the key, and the path to the key.
+/// Whether something that is not there is worth telling: the table that lacks it, the key, and what the table has.
 ///
 /// It is asked about keys with a default, and about tables, which are told key by key then.
-pub type InUse<'a> = &'a dyn Fn(&'static Table, &'static Key, &str) -> bool;
+pub type InUse<'a> = &'a dyn Fn(&'static Table, &'static Key, &[Entry]) -> bool;
 
 /// Every key of `root` that is there, and those absent ones with a default that are `in_use`, in the order of the lists;
 /// tables under chosen names in the order of the text. Keys that are on no list are left out.
@@ -94,11 +94,11 @@ impl Walk<'_> {
                 continue;
             }
             match (key.default, &key.shape) {
-                (Some(default), _) if (self.in_use)(table, key, &path) => {
+                (Some(default), _) if (self.in_use)(table, key, entries) => {
                     let value = default.to_owned();
                     self.found.push(Resolved { path, value, origin: ResolvedOrigin::Default });
                 }
-                (None, Shape::Table(inner)) if (self.in_use)(table, key, &path) => {
+                (None, Shape::Table(inner)) if (self.in_use)(table, key, entries) => {
                     self.table(inner, &path, &[]);
                 }
                 _ => {}

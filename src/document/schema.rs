@@ -25,7 +25,7 @@ pub struct Table {
     /// Its keys, in the order in which people should meet them.
     pub keys: &'static [Key],
     /// Keys that are part of the format and not yet supported.
-    pub later: &'static [&'static str],
+    pub later: &'static [Later],
     /// Keys that exclude each other.
     pub one_of: &'static [OneOf],
 }
@@ -62,6 +62,11 @@ impl Table {
         self.keys.iter().find(|key| key.name == name)
     }
 
+    /// The key of that name, if it is not yet supported.
+    pub fn later(&self, name: &str) -> Option<&'static Later> {
+        self.later.iter().find(|later| later.name == name)
+    }
+
     /// This table and all that its keys lead to, each once, in the order in which people meet them.
     pub fn with_inner(&'static self) -> Vec<&'static Self> {
         fn visit(table: &'static Table, found: &mut Vec<&'static Table>) {
@@ -76,6 +81,22 @@ impl Table {
         let mut found = Vec::new();
         visit(self, &mut found);
         found
+    }
+}
+
+/// A key that is part of the format and not yet supported.
+#[derive(Debug)]
+pub struct Later {
+    /// The key.
+    pub name: &'static str,
+    /// What it is for, as a sentence without its end: whoever writes it is told what this version cannot do.
+    pub about: &'static str,
+}
+
+impl Later {
+    /// A key and what it is for.
+    pub const fn new(name: &'static str, about: &'static str) -> Self {
+        Self { name, about }
     }
 }
 

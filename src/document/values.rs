@@ -137,8 +137,11 @@ pub fn count(key: &'static Key, node: &Node) -> Option<Result<u64, Refusal>> {
     let Value::Integer(number) = node.value else { return None };
     let in_range = u64::try_from(number).ok().filter(|number| (min..=max).contains(number));
     Some(in_range.ok_or_else(|| {
-        let shown =
-            if number == i128::MAX || number == i128::MIN { "it".to_owned() } else { number.to_string() };
+        let shown = match u64::try_from(number) {
+            Ok(number) => show_count(number),
+            _ if number == i128::MAX || number == i128::MIN => "it".to_owned(),
+            _ => number.to_string(),
+        };
         let range = if max == i64::MAX as u64 {
             format!("{} or more", show_count(min))
         } else {
@@ -252,7 +255,12 @@ pub fn wrong_kind(key: &'static Key, node: &Node) -> Diagnostic {
     let unit = first_shape(key, |shape| {
         matches!(shape, Shape::Duration { .. } | Shape::Rate | Shape::Share | Shape::Size).then_some(())
     });
-    let message = if unit.is_some() && matches!(node.value, Value::Integer(_) | Value::Float(_)) {
+    let finite = match node.value {
+        Value::Integer(_) => true,
+        Value::Float(number) => number.is_finite(),
+        _ => false,
+    };
+    let message = if unit.is_some() && finite {
         format!("`{}` is a number without a unit", key.name)
     } else {
         format!("`{}` is {}; it must be {}", key.name, node.kind(), key.shape.expected())

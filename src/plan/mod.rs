@@ -23,7 +23,7 @@ pub mod threshold;
 pub use arrival::{Arrival, Starts};
 pub use roster::{IdPattern, Roster};
 pub use telemetry::{Offset, OnChange, Rhythm, Telemetry};
-pub use threshold::Threshold;
+pub use threshold::{Gate, Threshold};
 
 /// A run with every question answered.
 #[derive(Debug, Clone)]
@@ -48,6 +48,8 @@ pub struct Plan {
     pub sends_from: Duration,
     /// What makes the run pass.
     pub thresholds: Vec<Threshold>,
+    /// How much worse than a baseline it may be. Nothing compares that yet.
+    pub gates: Vec<Gate>,
     /// Whether devices tell on standard error what they do.
     pub narrate: bool,
 }

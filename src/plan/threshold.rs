@@ -21,6 +21,19 @@ pub struct Threshold {
     pub abort_after: Option<Duration>,
 }
 
+/// How much worse than a baseline one latency may be: `"send.response.p99" = "+5 %"`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gate {
+    /// As the scenario writes it; shown in reports.
+    pub text: String,
+    /// What is compared: a latency, response or service, or a milestone.
+    pub metric: Metric,
+    /// Of which population (index in the plan); of all if `None`.
+    pub population: Option<usize>,
+    /// By how much it may rise, as a fraction of the baseline's: 0.05 for `+5 %`.
+    pub allowed: f64,
+}
+
 /// What a threshold or a headline measures.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Metric {

@@ -91,6 +91,7 @@ pub(super) fn plan(
     let populations = build_fleet::populations(&context, diagnostics);
     let sends_from = sends_from(written, diagnostics);
     let thresholds = build_threshold::thresholds(written, &populations, kind, diagnostics);
+    let gates = build_threshold::gates(written, &populations, kind, diagnostics);
     let mut run_id = [0; 4];
     rng::fill_from_system(&mut run_id);
     Plan {
@@ -104,6 +105,7 @@ pub(super) fn plan(
         populations,
         sends_from,
         thresholds,
+        gates,
         narrate: written.narrate.or(false),
     }
 }

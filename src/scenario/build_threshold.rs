@@ -1,16 +1,17 @@
-//! What `[thresholds]` means, once the populations are known.
+//! What `[thresholds]` and `[gate]` mean, once the populations are known.
 
 use std::time::Duration;
 
 use crate::document::{Diagnostic, Diagnostics};
 use crate::plan::threshold::{Comparison, Ending, Metric};
-use crate::plan::{Population, Threshold};
+use crate::plan::{Gate, Population, Threshold};
 use crate::scenario::build::{refused, unknown_name};
 use crate::scenario::target::TargetKind;
 use crate::scenario::threshold;
-use crate::scenario::written::{self, Scenario};
+use crate::scenario::written::{Limit, Scenario};
 use crate::step::{Milestone, StepKind, View};
 
+/// What `[thresholds]` means, once the populations are known.
 pub(super) fn thresholds(
     written: &Scenario,
     populations: &[Population],
@@ -20,26 +21,9 @@ pub(super) fn thresholds(
     if written.thresholds.is_empty() {
         return defaults(populations);
     }
-    let names: Vec<&str> = written.fleets.iter().map(|fleet| fleet.name.as_str()).collect();
     let mut thresholds = Vec::new();
     for line in &written.thresholds {
-        let (metric, population) = match threshold::metric(&line.metric.value) {
-            Ok(read) => read,
-            Err(refusal) => {
-                diagnostics.push(refused(line.metric.origin, refusal));
-                continue;
-            }
-        };
-        let population = match population {
-            None => None,
-            Some(name) => match names.iter().position(|known| *known == name) {
-                Some(index) => Some(index),
-                None => {
-                    diagnostics.push(refused(line.metric.origin, unknown_name("fleet", name, &names)));
-                    continue;
-                }
-            },
-        };
+        let Some((metric, population)) = subject(line, written, diagnostics) else { continue };
         let (comparison, limit) = match threshold::limit(&line.limit.value, metric) {
             Ok(read) => read,
             Err(refusal) => {
@@ -47,24 +31,14 @@ pub(super) fn thresholds(
                 continue;
             }
         };
-        let about = match population {
-            Some(index) => populations.get(index..=index).unwrap_or_default(),
-            None => populations,
-        };
-        if let Some(reason) = never_sampled(metric, about, target) {
+        if let Some(reason) = never_sampled(metric, about(populations, population), target) {
             diagnostics.push(
                 Diagnostic::warning(line.metric.origin, format!("this threshold cannot hold: {reason}"))
                     .help("remove it, or change the fleet"),
             );
         }
-        thresholds.push(Threshold {
-            text: format!("{} {}", line.metric.value, line.limit.value.value.trim()),
-            metric,
-            population,
-            comparison,
-            limit,
-            abort_after: abort_after(line, metric, comparison, limit, diagnostics),
-        });
+        let abort_after = abort_after(line, metric, comparison, limit, diagnostics);
+        thresholds.push(Threshold { text: text(line), metric, population, comparison, limit, abort_after });
     }
     thresholds
 }
@@ -72,7 +46,7 @@ pub(super) fn thresholds(
 /// After how long the threshold ends the run; refused where it could not be told in time, or would be crossed until the
 /// run's end.
 fn abort_after(
-    line: &written::Threshold,
+    line: &Limit,
     metric: Metric,
     comparison: Comparison,
     limit: f64,
@@ -102,6 +76,77 @@ fn abort_after(
         );
     }
     Some(after.value)
+}
+
+/// What `[gate]` means, once the populations are known.
+pub(super) fn gates(
+    written: &Scenario,
+    populations: &[Population],
+    target: TargetKind,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Gate> {
+    let mut gates = Vec::new();
+    for line in &written.gates {
+        let Some((metric, population)) = subject(line, written, diagnostics) else { continue };
+        if let Some(refusal) = threshold::not_gated(&line.metric.value, metric) {
+            diagnostics.push(refused(line.metric.origin, refusal));
+            continue;
+        }
+        let allowed = match threshold::allowed(&line.limit.value) {
+            Ok(allowed) => allowed,
+            Err(refusal) => {
+                diagnostics.push(refused(line.limit.origin, refusal));
+                continue;
+            }
+        };
+        if let Some(reason) = never_sampled(metric, about(populations, population), target) {
+            diagnostics.push(
+                Diagnostic::warning(line.metric.origin, format!("there is nothing to compare: {reason}"))
+                    .help("remove it, or change the fleet"),
+            );
+        }
+        gates.push(Gate { text: text(line), metric, population, allowed });
+    }
+    if !written.gates.is_empty() {
+        diagnostics.push(
+            Diagnostic::warning(
+                written.gate,
+                "`[gate]` is compared against a baseline only, which this version cannot do yet",
+            )
+            .help("what makes this run pass are its [thresholds]; [gate] may stay for a later version"),
+        );
+    }
+    gates
+}
+
+/// The metric of a line and the population that it is about; `None`, with a complaint, if it names none that there is.
+fn subject(
+    line: &Limit,
+    written: &Scenario,
+    diagnostics: &mut Diagnostics,
+) -> Option<(Metric, Option<usize>)> {
+    let read = threshold::metric(&line.metric.value).and_then(|(metric, population)| {
+        let Some(name) = population else { return Ok((metric, None)) };
+        let names: Vec<&str> = written.fleets.iter().map(|fleet| fleet.name.as_str()).collect();
+        match names.iter().position(|known| *known == name) {
+            Some(index) => Ok((metric, Some(index))),
+            None => Err(unknown_name("fleet", name, &names)),
+        }
+    });
+    read.map_err(|refusal| diagnostics.push(refused(line.metric.origin, refusal))).ok()
+}
+
+/// The populations that a line is about.
+fn about(populations: &[Population], population: Option<usize>) -> &[Population] {
+    match population {
+        Some(index) => populations.get(index..=index).unwrap_or_default(),
+        None => populations,
+    }
+}
+
+/// A line as reports show it.
+fn text(line: &Limit) -> String {
+    format!("{} {}", line.metric.value, line.limit.value.value.trim())
 }
 
 /// The thresholds of a scenario that gives none: of each kind of step that its devices make, one must have worked.

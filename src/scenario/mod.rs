@@ -10,7 +10,7 @@
 use std::path::Path;
 
 use crate::document::environment;
-use crate::document::node::{self, Node, Value};
+use crate::document::node::{self, Entry, Node, Value};
 use crate::document::resolve::{self, Resolved};
 use crate::document::{Diagnostics, Key, Table, overlay, source};
 use crate::plan::{EmulatorTarget, Enrollment, Plan};
@@ -103,11 +103,15 @@ pub fn load(
 
 /// Whether a key that is not written holds its default, or a table that is not written has keys that do, in a scenario
 /// with a target of that kind.
-fn in_use(kind: TargetKind) -> impl Fn(&'static Table, &'static Key, &str) -> bool {
+fn in_use(kind: TargetKind) -> impl Fn(&'static Table, &'static Key, &[Entry]) -> bool {
     let emulator = kind == TargetKind::Emulator;
-    move |table, key, _| match (table.name, key.name) {
+    move |table, key, entries| match (table.name, key.name) {
         ("[target]", "dps" | "dps_registrations") => kind == TargetKind::Azure,
         ("[fleet.NAME]", "provision") => kind != TargetKind::Hub,
+        // What is sent on change only has no grid to be moved from.
+        ("[fleet.NAME.telemetry]", "jitter") => {
+            entries.iter().any(|entry| matches!(entry.key.as_str(), "every" | "fleet_rate"))
+        }
         (_, "emulator") | ("[enrollment.NAME]", _) => emulator,
         (_, "target" | "measure" | "deadline") | ("[emulator]", "dps") => true,
         _ => key.default.is_some(),

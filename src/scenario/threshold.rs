@@ -1,4 +1,4 @@
-//! The words of `[thresholds]`: `"send[sensors].response.p99" = "< 250ms"`.
+//! The words of `[thresholds]`, `"send[sensors].response.p99" = "< 250ms"`, and of `[gate]`, `"send.response.p99" = "+5 %"`.
 //!
 //! ```text
 //! metric    = milestone [population] ".response." statistic
@@ -8,6 +8,7 @@
 //! population = "[" name "]"
 //! statistic = "min" | "max" | "mean" | "p" number
 //! limit     = ("<" | "<=" | "=" | ">=" | ">") value
+//! change    = "+" share
 //! ```
 
 use crate::document::diagnostics::quote;
@@ -115,6 +116,32 @@ pub(super) fn limit(text: &Text, metric: Metric) -> Result<(Comparison, f64), Re
         }
     };
     Ok((comparison, limit))
+}
+
+/// Why a metric has no place in `[gate]`, if it has none: only what users feel and what the service needs is compared.
+pub(super) fn not_gated(text: &str, metric: Metric) -> Option<Refusal> {
+    match metric {
+        Metric::Milestone(..) | Metric::Latency(_, View::Response | View::Service, _) => None,
+        _ => Some(Refusal::new(
+            format!(
+                "{} is not compared with a baseline: `[gate]` is about response and service times",
+                quote(text)
+            ),
+            "write for example \"send.response.p99\" = \"+5 %\"; what holds for each run belongs into [thresholds]",
+        )),
+    }
+}
+
+/// Reads the change that `[gate]` allows: a fraction.
+pub(super) fn allowed(text: &Text) -> Result<f64, Refusal> {
+    const EXAMPLE: &str = "use \"+0 %\" to \"+100 %\"; \"+5 %\" is at most 5 % slower than the baseline";
+    let Some(value) = text.value.trim().strip_prefix('+') else {
+        let message = format!("{} does not begin with `+`", quote(text.shown()));
+        return Err(Refusal::new(message, EXAMPLE));
+    };
+    let part = Text { value: value.trim().to_owned(), written: text.written.clone() };
+    let share = part.value.parse::<Share>();
+    share.map(Share::fraction).map_err(|error| Refusal::new(unit_refusal(error, &part).message, EXAMPLE))
 }
 
 /// Subject, population and the rest after the dot.
@@ -240,6 +267,31 @@ mod tests {
             let at = text.find('.').unwrap();
             let with_population = format!("{}[sensors]{}", &text[..at], &text[at..]);
             assert_eq!(metric(&with_population), Ok((expected, Some("sensors"))), "{with_population}");
+        }
+    }
+
+    #[test]
+    fn changes_are_fractions_of_what_users_feel() {
+        for (value, expected) in [("+5 %", 0.05), (" + 12.5% ", 0.125), ("+0 %", 0.0), ("+100 %", 1.0)] {
+            assert_eq!(allowed(&text(value)), Ok(expected), "{value}");
+        }
+        for value in ["5 %", "-5 %", "+5", "+5ms", "+", "", "+101 %", "+-5 %", "++5 %", "+nan %", "< 5 %"] {
+            let told = allowed(&text(value)).expect_err(value);
+            assert!(told.help.is_some_and(|help| help.contains("\"+5 %\"")), "{value}");
+        }
+        let secret = Text { value: "hunter2".to_owned(), written: Some("${env:SECRET}".to_owned()) };
+        assert!(!format!("{:?}", allowed(&secret)).contains("hunter2"));
+        for (name, gated) in [
+            ("send.response.p99", true),
+            ("connect.service.mean", true),
+            ("time_to_assigned.response.max", true),
+            ("send.waiting.p99", false),
+            ("send.lateness.p99", false),
+            ("failed.share", false),
+            ("throttled.count", false),
+            ("send.acknowledged.rate", false),
+        ] {
+            assert_eq!(not_gated(name, metric(name).unwrap().0).is_none(), gated, "{name}");
         }
     }
 

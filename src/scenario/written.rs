@@ -25,13 +25,16 @@ pub(super) struct Scenario {
     /// Whether there is a table for some fleet, legible or not, or one that is misspelt.
     pub(super) names_a_fleet: bool,
     pub(super) sends_from: Given<Duration>,
-    pub(super) thresholds: Vec<Threshold>,
+    pub(super) thresholds: Vec<Limit>,
+    pub(super) gates: Vec<Limit>,
+    /// Where `[gate]` is.
+    pub(super) gate: Origin,
     pub(super) emulator: Option<Emulator>,
 }
 
-/// One line of `[thresholds]`.
+/// One line of `[thresholds]` or `[gate]`.
 #[derive(Debug)]
-pub(super) struct Threshold {
+pub(super) struct Limit {
     pub(super) metric: Spanned<String>,
     pub(super) limit: Spanned<Text>,
     pub(super) abort_after: Given<Duration>,
@@ -76,7 +79,9 @@ pub(super) fn read(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Scenar
             .map(|(name, reader)| fleet::read(name, &reader, diagnostics))
             .collect(),
         sends_from: measure.map_or(Given::Absent, |measure| measure.duration("sends_from", diagnostics)),
-        thresholds: thresholds(reader, diagnostics),
+        thresholds: limits(reader, &THRESHOLDS, diagnostics),
+        gates: limits(reader, &GATE, diagnostics),
+        gate: reader.key_origin("gate"),
         emulator: emulator::read(reader, diagnostics),
     }
 }
@@ -93,12 +98,41 @@ pub(super) fn enrollments(reader: &Reader<'_>, diagnostics: &mut Diagnostics) ->
         .collect()
 }
 
-fn thresholds(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Vec<Threshold> {
-    let mut thresholds = Vec::new();
-    for Entry { key, key_origin, node } in reader.named_entries("thresholds", diagnostics) {
+/// How a table of limits is called, and what stands in it.
+struct Limits {
+    name: &'static str,
+    one: &'static str,
+    /// Whether it may be a table with options.
+    one_is_table: bool,
+    must_be: &'static str,
+    line: &'static str,
+    values: &'static str,
+}
+
+const THRESHOLDS: Limits = Limits {
+    name: "thresholds",
+    one: "a threshold",
+    one_is_table: true,
+    must_be: "a string with a comparison",
+    line: "\"send.response.p99\" = \"< 250ms\"",
+    values: "\"< 250ms\", \"= 0 %\" or \"= 0\"",
+};
+
+const GATE: Limits = Limits {
+    name: "gate",
+    one: "a limit of [gate]",
+    one_is_table: false,
+    must_be: "a string with the change that is allowed",
+    line: "\"send.response.p99\" = \"+5 %\"",
+    values: "\"+5 %\"",
+};
+
+fn limits(reader: &Reader<'_>, table: &Limits, diagnostics: &mut Diagnostics) -> Vec<Limit> {
+    let mut limits = Vec::new();
+    for Entry { key, key_origin, node } in reader.named_entries(table.name, diagnostics) {
         let complaint = match &node.value {
             Value::Text(text) => {
-                thresholds.push(Threshold {
+                limits.push(Limit {
                     metric: Spanned { value: key.clone(), origin: *key_origin },
                     limit: Spanned { value: text.clone(), origin: node.origin },
                     abort_after: Given::Absent,
@@ -106,30 +140,37 @@ fn thresholds(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Vec<Thresho
                 continue;
             }
             Value::Unknown => continue,
-            Value::Table(_) if node.entry("limit").is_some() || node.entry("abort_after").is_some() => {
-                let path = format!("thresholds.{key:?}");
-                let table = Reader::open(&keys::THRESHOLD, path, *key_origin, node, diagnostics);
-                if let Some(table) = table
-                    && let Given::Value(limit) = table.text("limit", diagnostics)
+            Value::Table(_)
+                if table.one_is_table
+                    && (node.entry("limit").is_some() || node.entry("abort_after").is_some()) =>
+            {
+                let path = format!("{}.{key:?}", table.name);
+                let options = Reader::open(&keys::THRESHOLD, path, *key_origin, node, diagnostics);
+                if let Some(options) = options
+                    && let Given::Value(limit) = options.text("limit", diagnostics)
                 {
                     let metric = Spanned { value: key.clone(), origin: *key_origin };
-                    let abort_after = table.duration("abort_after", diagnostics);
-                    thresholds.push(Threshold { metric, limit, abort_after });
+                    let abort_after = options.duration("abort_after", diagnostics);
+                    limits.push(Limit { metric, limit, abort_after });
                 }
                 continue;
+            }
+            Value::Table(_) if node.entry("limit").is_some() => {
+                Diagnostic::error(node.origin, format!("{} has no options", table.one))
+                    .help(format!("write the limit alone: {}", table.line))
             }
             Value::Table(_) => Diagnostic::error(
                 *key_origin,
                 format!("{} is not a metric: a metric is one key, in quotes", quote(key)),
             )
-            .help("write for example \"send.response.p99\" = \"< 250ms\""),
+            .help(format!("write for example {}", table.line)),
             _ => Diagnostic::error(
                 node.origin,
-                format!("the limit is {}; it must be a string with a comparison", node.kind()),
+                format!("the limit is {}; it must be {}", node.kind(), table.must_be),
             )
-            .help("write for example \"< 250ms\", \"= 0 %\" or \"= 0\""),
+            .help(format!("write for example {}", table.values)),
         };
         diagnostics.push(complaint);
     }
-    thresholds
+    limits
 }
