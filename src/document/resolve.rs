@@ -258,8 +258,14 @@ fn segment(key: &str) -> String {
 
 /// A string in quotes, with nothing in it that a terminal would obey.
 fn quoted(text: &str) -> String {
+    let text = key_mask::mask(text);
+    let plain = |c: char| matches!(c, ' '..='~') && c != '\'';
+    // JSON reads better in the quotes that people would use for it.
+    if text.contains(['"', '\\']) && text.chars().all(plain) {
+        return format!("'{text}'");
+    }
     let mut quoted = String::from("\"");
-    for c in key_mask::mask(text).chars() {
+    for c in text.chars() {
         match c {
             '"' => quoted.push_str("\\\""),
             '\\' => quoted.push_str("\\\\"),

@@ -110,6 +110,7 @@ fn fleets(page: &mut Page, checked: &Checked<'_>) {
                 let size = ByteSize(load.mean_bytes.round() as u64);
                 let largest = ByteSize(load.largest_bytes as u64);
                 let each = match telemetry.messages {
+                    Some(1) => "1 message each".to_owned(),
                     Some(messages) => format!("{} messages each", show_count(messages)),
                     None => "messages until the end".to_owned(),
                 };
