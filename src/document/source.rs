@@ -126,7 +126,7 @@ pub fn read_file(path: &Path, diagnostics: &mut Diagnostics) -> Result<SourceId,
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, (String, &'static str)> {
-    const TOO_LARGE: &str = "the file is too large: a scenario is at most 4 MiB";
+    const TOO_LARGE: &str = "the file is too large: a scenario is at most 1 MiB";
     const SPLIT: &str = "check that this is a scenario file; several scenarios belong into several files";
     let failed = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => ("there is no such file".to_owned(), "check the path"),
@@ -217,7 +217,7 @@ mod tests {
         // Sparse: reading it would take a gigabyte of memory, its length alone is enough to refuse it.
         File::create(&path).unwrap().set_len(1 << 30).unwrap();
         let error = read_file(&path, &mut Diagnostics::default()).unwrap_err();
-        assert!(error.message.contains("at most 4 MiB"), "{}", error.message);
+        assert!(error.message.contains("at most 1 MiB"), "{}", error.message);
     }
 
     #[test]
