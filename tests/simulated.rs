@@ -196,7 +196,7 @@ fn a_wrong_key_is_the_configurations_fault_and_tried_once_per_device() {
     let (plan, _, enrollments) = prepared(ONBOARDING);
     let other =
         muster::azure::keys::GroupKey::from_base64("bm90LXRoZS1rZXktb2YtdGhlLWdyb3Vw").expect("a key");
-    let run = simulate(&plan, vec![DeviceKeys::Group(other)], enrollments, &Options::default())
+    let run = simulate(&plan, vec![DeviceKeys::Group(other); 2], enrollments, &Options::default())
         .expect("the run ends");
     let register = &run.record.total().steps[StepKind::Register.index()].all;
     assert_eq!(register.failed_with(Class::Unauthorized), 340);
