@@ -1,7 +1,9 @@
 //! Whole runs in simulated time: fleet, devices and emulator in one process, seeded.
 
+use std::path::Path;
 use std::time::Duration;
 
+use base64::Engine as _;
 use muster::emulator::config::Enrollment;
 use muster::emulator::ledger::Operation;
 use muster::fleet::DeviceKeys;
@@ -15,8 +17,12 @@ use muster::time::UnixTime;
 
 /// The plan of a scenario text, with its keys.
 fn prepared(text: &str) -> (Plan, Vec<DeviceKeys>, Vec<Enrollment>) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("test.toml");
+    prepared_in(tempfile::tempdir().expect("a folder").path(), text)
+}
+
+/// The same for a scenario in `folder`, whose other files it names.
+fn prepared_in(folder: &Path, text: &str) -> (Plan, Vec<DeviceKeys>, Vec<Enrollment>) {
+    let path = folder.join("test.toml");
     std::fs::write(&path, text).expect("a file");
     let options = scenario::Options { run_id: Some("0badcafe".into()), ..scenario::Options::default() };
     let loaded = match scenario::load(&path, &options, &|_| None) {
@@ -188,12 +194,10 @@ fn dues_of_the_plan() -> Vec<Duration> {
 #[test]
 fn a_wrong_key_is_the_configurations_fault_and_tried_once_per_device() {
     let (plan, _, enrollments) = prepared(ONBOARDING);
-    let other = || {
-        let key = muster::azure::keys::GroupKey::from_base64("bm90LXRoZS1rZXktb2YtdGhlLWdyb3Vw");
-        DeviceKeys::Group(key.expect("a key"))
-    };
-    let keys = plan.populations.iter().map(|_| other()).collect();
-    let run = simulate(&plan, keys, enrollments, &Options::default()).expect("the run ends");
+    let other =
+        muster::azure::keys::GroupKey::from_base64("bm90LXRoZS1rZXktb2YtdGhlLWdyb3Vw").expect("a key");
+    let run = simulate(&plan, vec![DeviceKeys::Group(other); 2], enrollments, &Options::default())
+        .expect("the run ends");
     let register = &run.record.total().steps[StepKind::Register.index()].all;
     assert_eq!(register.failed_with(Class::Unauthorized), 340);
     assert_eq!(register.unaccounted(), 0);
@@ -406,4 +410,114 @@ properties = {{ {} }}
     let hub = &played.ledger.hubs["hub"];
     assert_eq!((hub.messages, hub.bytes), (1_000, bytes));
     assert!((20..=90).contains(&kinds[1]), "{kinds:?}");
+}
+
+/// 500 devices of two lists that begin when they like and send on change; one list signs with its secondary keys.
+const LISTED: &str = r#"
+version = 1
+seed = 7
+
+[enrollment.gateways]
+individual = "gateways.csv"
+[enrollment.meters]
+individual = "meters.csv"
+
+[fleet.gateways]
+enrollment = "gateways"
+start.poisson = "50/s"
+keep_connection = "1h"
+[fleet.gateways.telemetry]
+on_change = { every = "10s", messages = 3, gap = "200ms" }
+messages = 12
+[[fleet.gateways.telemetry.payload]]
+weight = 9
+json = '{"device":"${device_id}","seq":${seq},"level":${walk(5, 1, 0, 10)}}'
+[[fleet.gateways.telemetry.payload]]
+weight = 1
+bytes = "1 KiB"
+
+[fleet.meters]
+enrollment = "meters"
+sign_with = "secondary"
+start.poisson = "20/s"
+keep_connection = "1h"
+[fleet.meters.telemetry]
+every = "5s"
+on_change = { every = "30s" }
+messages = 10
+
+[emulator.dps]
+assign = { lognormal = { median = "800ms", p99 = "4s" } }
+"#;
+
+#[test]
+fn listed_devices_are_assigned_under_their_device_ids_and_shares_give_the_same_books() {
+    let key = |fill: u8| base64::engine::general_purpose::STANDARD.encode([fill; 32]);
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["gateways", "meters"] {
+        let row = |n: u8| format!("{name}-{n},{},{},{}\n", device_id(name, n.into()), key(n), key(255 - n));
+        let rows: String = (0..250).map(row).collect();
+        let path = folder.path().join(format!("{name}.csv"));
+        std::fs::write(&path, format!("registration_id,device_id,key,secondary_key\n{rows}"))
+            .expect("a file");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("a mode");
+        }
+    }
+    let (plan, keys, enrollments) = prepared_in(folder.path(), LISTED);
+    let run = simulate(&plan, keys.clone(), enrollments.clone(), &Options::default()).expect("the run ends");
+    let total = run.record.total();
+    let acknowledged = |kind| total.step(kind).all.acknowledged;
+    assert_eq!((acknowledged(StepKind::Register), acknowledged(StepKind::Connect)), (500, 500));
+    assert_eq!(acknowledged(StepKind::Send), 250 * 12 + 250 * 10);
+    assert_books_agree(&run);
+    // A hub counts the bytes of messages, which hold device ids: longer than registration ids.
+    let bytes = plan.populations.iter().map(bytes_of_listed).sum::<u64>();
+    let hub = &run.ledger.hubs["hub"];
+    assert_eq!((hub.devices, hub.senders, hub.messages, hub.bytes), (500, 500, 5_500, bytes));
+    let spread = simulate(&plan, keys, enrollments, &Options { shares: 3, ..Options::default() });
+    let spread = spread.expect("the run ends");
+    assert_books_agree(&spread);
+    assert_eq!(run.ledger.hubs, spread.ledger.hubs);
+    for kind in StepKind::ALL {
+        let spread = spread.record.total();
+        assert_eq!(total.step(*kind).all, spread.step(*kind).all);
+        assert_eq!(
+            total.step(*kind).view(View::Response).moments(),
+            spread.step(*kind).view(View::Response).moments(),
+            "{}",
+            kind.name()
+        );
+    }
+}
+
+/// Device `n` of a list at its hub.
+fn device_id(list: &str, n: u64) -> String {
+    format!("hall(of_the_{list}):no.{n}")
+}
+
+/// Bytes of all messages of a population of [`LISTED`].
+fn bytes_of_listed(population: &muster::plan::Population) -> u64 {
+    let telemetry = population.telemetry.as_ref().expect("telemetry");
+    let mut out = Rendered::default();
+    let mut bytes = 0;
+    for n in 0..population.count {
+        for sequence in 1..=telemetry.messages.expect("a number") {
+            let context = Context {
+                seed: 7,
+                population: &population.name,
+                n,
+                device_id: &device_id(&population.name, n),
+                registration_id: &format!("{}-{n}", population.name),
+                run: "0badcafe",
+                sequence,
+                now: UnixTime::from_nanos(1_700_000_000_000_000_000),
+            };
+            telemetry.payload.render(&context, &mut out);
+            bytes += out.size() as u64;
+        }
+    }
+    bytes
 }

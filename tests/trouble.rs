@@ -684,3 +684,46 @@ fn a_key_that_is_not_to_be_had_is_told_without_the_key() {
     ran.ends_with(2).tells(&["enrollment `plant`"]);
     assert!(!ran.stderr.contains("cAnArY"), "{}", ran.stderr);
 }
+
+/// A run of a listed fleet that would take a minute and a half, and its list; the first devices have connected.
+fn begun_with_list(place: &Place) -> (Running, std::path::PathBuf) {
+    // Wide rows, so that the run soon needs more of the file than it has in its buffer.
+    let note = "x".repeat(8_000);
+    let rows: String = (0..500).map(|n| format!("gateway-{n:05},{note}\n")).collect();
+    place.write("devices.csv", &format!("registration_id,note\n{rows}"));
+    let text = "version = 1\n[enrollment.gateways]\nindividual = \"devices.csv\"\n[emulator.dps]\nassign = \"0s\"\n\
+                [fleet.gateways]\nstart.rate = \"20/s\"\n\
+                [fleet.gateways.telemetry]\nevery = \"1s\"\nmessages = 60\n";
+    let scenario = place.write("listed.toml", text);
+    let mut command = place.muster(&["run", &scenario, "--no-progress"]);
+    let running = Running::start(command.stdout(Stdio::null()).stderr(Stdio::piped()));
+    eventually("connections", || (sockets_of(running.pid()) >= 10).then_some(()));
+    (running, place.path().join("devices.csv"))
+}
+
+#[test]
+fn a_list_that_is_cut_off_while_the_run_uses_it_ends_the_run_with_its_name() {
+    let place = Place::new();
+    let (mut running, list) = begun_with_list(&place);
+    // In place: the run reads on where nothing is any more.
+    std::fs::File::options().write(true).open(list).and_then(|file| file.set_len(20)).expect("it is cut");
+    let status = running.end();
+    let mut stderr = String::new();
+    running.0.stderr.take().expect("a pipe").read_to_string(&mut stderr).expect("text");
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("devices.csv") && stderr.contains("changed"), "{stderr}");
+}
+
+#[test]
+fn a_list_that_is_replaced_by_another_file_is_read_on_by_the_run_that_has_it_open() {
+    let place = Place::new();
+    let (mut running, list) = begun_with_list(&place);
+    let other = place.path().join("other.csv");
+    std::fs::write(&other, "registration_id\nother\n")
+        .and_then(|()| std::fs::rename(other, list))
+        .expect("renamed");
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(running.0.try_wait().expect("a child of ours").is_none(), "it goes on");
+    running.signal(Signal::INT);
+    assert_eq!(running.end().code(), Some(130));
+}

@@ -27,10 +27,10 @@ pub use schema::{Key, Later, Shape, Table};
 pub use source::{Origin, Source, SourceId, Sources, Span};
 pub use values::{Given, Refusal, Spanned};
 
-/// The longest TOML document that is read: 4 MiB, far beyond any that people write.
-pub const MAX_DOCUMENT_BYTES: u64 = 4 * 1024 * 1024;
+/// The longest TOML document that is read: 1 MiB, far beyond any that people write.
+pub const MAX_DOCUMENT_BYTES: u64 = 1024 * 1024;
 
-/// The most signs (what is no letter, digit, `_`, `-` or space) in a document. Each may cost the parser hundreds of bytes, so
+/// The most signs (what is no letter, digit, `_`, `-` or space) and words (what follows a space) in a document. Each may cost the parser hundreds of bytes, so
 /// this keeps a hostile file of the largest size from taking more memory than any honest one; those have hundreds.
 pub const MAX_DOCUMENT_SIGNS: usize = 150_000;
 

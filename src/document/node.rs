@@ -108,12 +108,15 @@ impl Node {
 pub fn parse(id: SourceId, diagnostics: &mut Diagnostics) -> Option<Node> {
     let text = diagnostics.sources().source(id)?.text.clone();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b' ') || byte >= 0x80;
-    if text.bytes().filter(|byte| !plain(*byte)).nth(MAX_DOCUMENT_SIGNS).is_some() {
+    let before = std::iter::once(b' ').chain(text.bytes());
+    let counted =
+        before.zip(text.bytes()).filter(|(before, byte)| !plain(*byte) || (*before == b' ' && *byte != b' '));
+    if counted.count() > MAX_DOCUMENT_SIGNS {
         diagnostics.push(
             Diagnostic::error(
                 Origin::whole(id),
                 format!(
-                    "the file has more than {} brackets, quotes and other signs",
+                    "the file has more than {} words, brackets, quotes and other signs",
                     show_count(MAX_DOCUMENT_SIGNS as u64)
                 ),
             )

@@ -1,6 +1,6 @@
 //! The texts that a document is made of, and places in them.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
@@ -126,7 +126,7 @@ pub fn read_file(path: &Path, diagnostics: &mut Diagnostics) -> Result<SourceId,
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, (String, &'static str)> {
-    const TOO_LARGE: &str = "the file is too large: a scenario is at most 4 MiB";
+    const TOO_LARGE: &str = "the file is too large: a scenario is at most 1 MiB";
     const SPLIT: &str = "check that this is a scenario file; several scenarios belong into several files";
     let failed = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => ("there is no such file".to_owned(), "check the path"),
@@ -154,6 +154,23 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, (String, &'static str)> {
         return Err((TOO_LARGE.to_owned(), SPLIT));
     }
     Ok(bytes)
+}
+
+/// Opens a file that is read whole or row by row, maybe more than once.
+///
+/// # Errors
+/// What the system says, or [`ErrorKind::InvalidInput`] for what is no regular file: a pipe may never end, nor even open.
+pub fn open_regular(path: &Path) -> std::io::Result<(File, Metadata)> {
+    let regular = |metadata: Metadata| match metadata.file_type() {
+        kind if kind.is_file() => Ok(metadata),
+        kind if kind.is_dir() => Err(std::io::Error::from(ErrorKind::IsADirectory)),
+        _ => Err(std::io::Error::new(ErrorKind::InvalidInput, "it is a pipe or a device, not a file")),
+    };
+    // Asked before it is opened, for opening a pipe waits for a writer; and again, for it may be another by then.
+    std::fs::metadata(path).and_then(regular)?;
+    let file = File::open(path)?;
+    let metadata = file.metadata().and_then(regular)?;
+    Ok((file, metadata))
 }
 
 /// Line and column (in characters), counted from 1, of the place after `before`, which is UTF-8.
@@ -200,7 +217,7 @@ mod tests {
         // Sparse: reading it would take a gigabyte of memory, its length alone is enough to refuse it.
         File::create(&path).unwrap().set_len(1 << 30).unwrap();
         let error = read_file(&path, &mut Diagnostics::default()).unwrap_err();
-        assert!(error.message.contains("at most 4 MiB"), "{}", error.message);
+        assert!(error.message.contains("at most 1 MiB"), "{}", error.message);
     }
 
     #[test]

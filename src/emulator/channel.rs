@@ -198,18 +198,18 @@ impl Command {
                 format!("enroll {}\n", *body)
             }
             Self::Device(row) => {
-                let key = |key: &Option<Secret>| {
-                    Zeroizing::new(
-                        key.as_ref().and_then(Secret::expose_text).unwrap_or_default().trim().to_owned(),
-                    )
-                };
-                format!(
-                    "device {}\t{}\t{}\t{}\n",
-                    row.registration_id,
-                    row.device_id.as_deref().unwrap_or_default(),
-                    *key(&row.key),
-                    *key(&row.secondary_key)
-                )
+                fn text(key: &Option<Secret>) -> &str {
+                    key.as_ref().and_then(Secret::expose_text).unwrap_or_default().trim()
+                }
+                let (key, secondary) = (text(&row.key), text(&row.secondary_key));
+                let device_id = row.device_id.as_deref().unwrap_or_default();
+                let fields = [&row.registration_id, "\t", device_id, "\t", key, "\t", secondary, "\n"];
+                // Long enough from the start: a text that grows leaves the keys behind.
+                let mut line =
+                    String::with_capacity(fields.iter().map(|field| field.len()).sum::<usize>() + 7);
+                line.push_str("device ");
+                fields.iter().for_each(|field| line.push_str(field));
+                line
             }
             Self::Start => "start\n".to_owned(),
             Self::Ledger => "ledger\n".to_owned(),

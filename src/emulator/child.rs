@@ -39,7 +39,8 @@ pub fn child_main() -> ExitCode {
 /// A text for people: lines that mean nothing or come in the wrong order, or why the emulator cannot run (which has been
 /// reported as well).
 pub fn obey(input: impl Read, output: impl Write + Send + 'static) -> Result<(), String> {
-    let mut lines = Lines::new(BufReader::new(input));
+    // A list comes as a line for each of its devices.
+    let mut lines = Lines::new(BufReader::with_capacity(64 * 1024, input));
     let Some((config, threads)) = read_config(&mut lines)? else {
         return Ok(());
     };

@@ -26,11 +26,15 @@ pub enum Listed {
 /// row with a key of 32 bytes.
 #[derive(Default)]
 pub struct Store {
-    /// Per row: four lengths, and the texts and keys one after another.
-    bytes: Zeroizing<Vec<u8>>,
+    /// Per row: four lengths, and the texts and keys one after another. In pieces of [`PIECE`] bytes that are never moved:
+    /// moving would take the memory twice, and leave the keys behind.
+    pieces: Vec<Zeroizing<Vec<u8>>>,
     /// Hash of the registration id, case aside, and where the row begins; sorted once all are there.
     index: Vec<(u64, u64)>,
 }
+
+/// Bytes of a piece of a [`Store`]; the longest row has less than 512.
+const PIECE: usize = 64 * 1024;
 
 /// One row of a [`Store`].
 #[derive(Clone, Copy)]
@@ -101,14 +105,20 @@ impl Store {
             None => Ok(None),
         };
         let (primary, secondary) = (decoded(&row.key)?, decoded(&row.secondary_key)?);
-        let bytes = |key: &Option<DeviceKey>| key.as_ref().map_or(Vec::new(), |key| key.bytes().to_vec());
-        let (primary, secondary) = (Zeroizing::new(bytes(&primary)), Zeroizing::new(bytes(&secondary)));
+        let bytes = |key| Option::map_or(key, [].as_slice(), DeviceKey::bytes);
+        let (primary, secondary) = (bytes(primary.as_ref()), bytes(secondary.as_ref()));
         let device_id = row.device_id.as_deref().unwrap_or_default().as_bytes();
-        let parts = [row.registration_id.as_bytes(), device_id, &primary, &secondary];
-        self.index.push((id_hash(&row.registration_id), self.bytes.len() as u64));
+        let parts = [row.registration_id.as_bytes(), device_id, primary, secondary];
+        let length = 4 + parts.iter().map(|part| part.len()).sum::<usize>();
+        if self.pieces.last().is_none_or(|piece| PIECE - piece.len() < length) {
+            self.pieces.push(Zeroizing::new(Vec::with_capacity(PIECE)));
+        }
+        let at = (self.pieces.len() - 1) * PIECE;
+        let Some(piece) = self.pieces.last_mut() else { return Ok(()) };
+        self.index.push((id_hash(&row.registration_id), (at + piece.len()) as u64));
         // Ids have 128 bytes at most and keys 64.
-        self.bytes.extend(parts.iter().map(|part| part.len() as u8));
-        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
+        piece.extend(parts.iter().map(|part| part.len() as u8));
+        parts.iter().for_each(|part| piece.extend_from_slice(part));
         Ok(())
     }
 
@@ -141,7 +151,8 @@ impl Store {
 
     /// The row that [`Found::at`] names.
     pub(super) fn row(&self, at: u64) -> Found<'_> {
-        let (lengths, mut rest) = self.bytes[at as usize..].split_at(4);
+        let at_piece = at as usize;
+        let (lengths, mut rest) = self.pieces[at_piece / PIECE][at_piece % PIECE..].split_at(4);
         let mut take = |part: usize| {
             let (taken, after) = rest.split_at(usize::from(lengths[part]));
             rest = after;
@@ -205,7 +216,7 @@ mod tests {
             store.push(&row(&format!("gateway-{n:07}"), None)).expect("a key");
         }
         store.sort();
-        let bytes = store.bytes.len() + store.index.len() * 16;
+        let bytes = store.pieces.len() * PIECE + store.index.len() * 16;
         assert!(bytes / 10_000 < 100, "{} bytes a row", bytes / 10_000);
     }
 }

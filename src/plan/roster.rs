@@ -114,6 +114,12 @@ impl IdPattern {
 
     /// The device whose id is `id`, case aside; `None` if there is none, or the pattern names the run or has several numbers.
     pub fn device_of(&self, id: &str) -> Option<u64> {
+        // Millions of ids of a list are asked for that are of another kind.
+        if let Some(Part::Text(text)) = self.parts.first()
+            && !id.get(..text.len()).is_some_and(|start| start.eq_ignore_ascii_case(text))
+        {
+            return None;
+        }
         let at = self.parts.iter().position(|part| matches!(part, Part::Number { .. }));
         let Some(at) = at else { return self.render(0, "").eq_ignore_ascii_case(id).then_some(0) };
         let text = |parts: &[Part]| {

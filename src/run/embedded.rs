@@ -37,6 +37,10 @@ pub enum EmbeddedError {
 /// How long the child may take to start, and to end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How much longer it may take to start for each line that it is told: it reads as we write, but sorts a list at the end, at
+/// some 0.1 µs a row on an idle machine.
+const PATIENCE_PER_LINE: Duration = Duration::from_micros(1);
+
 /// A running emulator.
 pub struct Embedded {
     child: Child,
@@ -92,7 +96,9 @@ impl Embedded {
             .map_err(EmbeddedError::Spawn)?;
         // In large pieces: a list has a line for each of its devices. What fails is told by the child's end.
         let mut writer = BufWriter::with_capacity(64 * 1024, &mut stdin);
+        let mut lines = 0u32;
         let opened = channel::opening(config, threads, |line| {
+            lines = lines.saturating_add(1);
             let _ = writer.write_all(line.as_bytes());
         });
         let _ = writer.flush();
@@ -102,11 +108,12 @@ impl Embedded {
             let _ = child.wait();
             return Err(EmbeddedError::List(error));
         }
-        let ready = match reports.recv_timeout(PATIENCE) {
+        let patience = PATIENCE + PATIENCE_PER_LINE * lines;
+        let ready = match reports.recv_timeout(patience) {
             Ok(Report::Ready(ready)) => Ok(ready),
             Ok(Report::Failed(reason)) => Err(EmbeddedError::Failed(reason)),
             Ok(_) | Err(RecvTimeoutError::Disconnected) => Err(EmbeddedError::Gone),
-            Err(RecvTimeoutError::Timeout) => Err(EmbeddedError::Silent(PATIENCE)),
+            Err(RecvTimeoutError::Timeout) => Err(EmbeddedError::Silent(patience)),
         };
         match ready {
             Ok(ready) => Ok(Self { child, stdin: Some(stdin), reports, ready }),

@@ -4,6 +4,8 @@
 //! Building goes on after a complaint, with a stand-in for what is broken, so that everything is told at once; the plan
 //! is thrown away then.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,12 +14,16 @@ use crate::document::node::Text;
 use crate::document::source::SourceId;
 use crate::document::values::{Refusal, listed, nearest};
 use crate::document::{Diagnostic, Diagnostics, Given, Origin, Spanned};
+use crate::list::DeviceList;
+use crate::plan::arrival::Trace;
 use crate::plan::{Enrollment, KeySource, Keys, Plan, Target};
 use crate::rng;
 use crate::scenario::enrollment::{self, Enrollment as WrittenEnrollment};
 use crate::scenario::target::TargetKind;
 use crate::scenario::written::Scenario;
-use crate::scenario::{Options, build_emulator, build_fleet, build_roster, build_target, build_threshold};
+use crate::scenario::{
+    Options, build_emulator, build_fleet, build_roster, build_target, build_threshold, trace,
+};
 
 /// How long to wait for open answers after the end of a run that does not say.
 const DEFAULT_DRAIN: Duration = Duration::from_secs(20);
@@ -25,13 +31,30 @@ const DEFAULT_DRAIN: Duration = Duration::from_secs(20);
 /// Name of the enrollment that stands in where the emulator is given none.
 const IMPLICIT_ENROLLMENT: &str = "default";
 
-/// Where relative paths of a scenario begin.
+/// Where relative paths of a scenario begin, and what was read of the files that they name: each is read once, however
+/// often it is named.
 pub(super) struct Paths<'a> {
     /// The scenario file.
-    pub(super) file: &'a Path,
+    file: &'a Path,
+    lists: RefCell<HashMap<PathBuf, Result<DeviceList, Vec<Refusal>>>>,
+    traces: RefCell<HashMap<PathBuf, Result<Trace, Refusal>>>,
 }
 
-impl Paths<'_> {
+impl<'a> Paths<'a> {
+    pub(super) fn new(file: &'a Path) -> Self {
+        Self { file, lists: RefCell::default(), traces: RefCell::default() }
+    }
+
+    /// The list of devices in the file at `path`, which is resolved.
+    pub(super) fn list(&self, path: PathBuf) -> Result<DeviceList, Vec<Refusal>> {
+        once(&self.lists, path, build_roster::check)
+    }
+
+    /// The instants in the file at `path`, which is resolved.
+    pub(super) fn trace(&self, path: PathBuf) -> Result<Trace, Refusal> {
+        once(&self.traces, path, trace::read)
+    }
+
     /// A path in the file is relative to the file; one on the command line to the current directory, as typed.
     pub(super) fn resolve(&self, path: &str, origin: Origin) -> PathBuf {
         match self.file.parent() {
@@ -39,6 +62,12 @@ impl Paths<'_> {
             _ => PathBuf::from(path),
         }
     }
+}
+
+/// What `read` made of the file when it was first named, in whatever spelling.
+fn once<T: Clone>(known: &RefCell<HashMap<PathBuf, T>>, path: PathBuf, read: impl FnOnce(&Path) -> T) -> T {
+    let file = path.canonicalize().unwrap_or_else(|_| path.clone());
+    known.borrow_mut().entry(file).or_insert_with(|| read(&path)).clone()
 }
 
 /// Builds the plan. Worthless if there are errors in `diagnostics` afterwards.

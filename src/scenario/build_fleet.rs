@@ -11,7 +11,7 @@ use crate::scenario::enrollment::Keys as WrittenKeys;
 use crate::scenario::fleet::{Fleet, Start};
 use crate::scenario::target::TargetKind;
 use crate::scenario::written::Scenario;
-use crate::scenario::{build_roster, build_telemetry, payload, trace};
+use crate::scenario::{build_roster, build_telemetry, payload};
 use crate::units::{show_count, spell_duration};
 
 const DEFAULT_KEEP_CONNECTION: Duration = Duration::from_secs(60);
@@ -129,7 +129,7 @@ fn start(fleet: &Fleet, paths: &Paths<'_>, diagnostics: &mut Diagnostics) -> Opt
     let Spanned { value, origin } = fleet.start.spanned()?;
     match value {
         Start::Shape(arrival) => Some(arrival.clone()),
-        Start::Trace(path) => match trace::read(&paths.resolve(&path.value, *origin)) {
+        Start::Trace(path) => match paths.trace(paths.resolve(&path.value, *origin)) {
             Ok(trace) => Some(Arrival::Trace(trace)),
             Err(refusal) => {
                 diagnostics.push(refused(*origin, refusal));
@@ -276,11 +276,11 @@ fn starts_before_the_end(
     diagnostics: &mut Diagnostics,
 ) {
     let (Some(start), Some(duration)) = (fleet.start.spanned(), written.duration.value()) else { return };
-    if starts.last() < *duration {
-        return;
-    }
     let before_the_end = duration.checked_sub(Duration::from_nanos(1)).unwrap_or_default();
     let too_late = starts.count - starts.started_by(before_the_end);
+    if too_late == 0 {
+        return;
+    }
     diagnostics.push(
         Diagnostic::warning(
             start.origin,

@@ -1,6 +1,7 @@
 //! Who the devices of a fleet are, and that no two of them are the same.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
 use crate::document::diagnostics::quote;
 use crate::document::values::Refusal;
@@ -32,15 +33,20 @@ pub(super) fn read(
     paths: &Paths<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<DeviceList> {
-    match DeviceList::check(&paths.resolve(&path.value, path.origin)) {
+    match paths.list(paths.resolve(&path.value, path.origin)) {
         Ok(list) => Some(list),
-        Err(errors) => {
-            for error in errors {
-                diagnostics.push(refused(path.origin, refusal(&error)));
+        Err(refusals) => {
+            for refusal in refusals {
+                diagnostics.push(refused(path.origin, refusal));
             }
             None
         }
     }
+}
+
+/// Checks the list of devices in the file at `path`.
+pub(super) fn check(path: &Path) -> Result<DeviceList, Vec<Refusal>> {
+    DeviceList::check(path).map_err(|errors| errors.iter().map(refusal).collect())
 }
 
 fn refusal(error: &ListError) -> Refusal {
@@ -181,34 +187,38 @@ fn shared_by_patterns(populations: &[Population]) -> Vec<Shared> {
     shared
 }
 
-/// Reads each list once more, to hold it against the others; with several lists, about 20 bytes are held for each row
-/// while that lasts.
+/// Reads each list once more, to hold it against the others: with several lists, 8 bytes are held for each row while that
+/// lasts.
 fn shared_by_lists(populations: &[Population]) -> Vec<Shared> {
-    let lists: Vec<(usize, &DeviceList)> = populations
-        .iter()
-        .enumerate()
-        .filter_map(|(index, population)| match &population.roster {
-            Roster::List(list) => Some((index, list)),
-            Roster::Pattern(_) => None,
-        })
-        .collect();
-    let patterns: Vec<(usize, &IdPattern, u64)> = populations
-        .iter()
-        .enumerate()
-        .filter_map(|(index, population)| match &population.roster {
-            Roster::Pattern(pattern) => Some((index, pattern, population.count)),
-            Roster::List(_) => None,
-        })
-        .collect();
+    let (mut lists, mut patterns) = (Vec::<(usize, &DeviceList)>::new(), Vec::new());
     let mut shared: Vec<Shared> = Vec::new();
-    let mut known: HashMap<u64, usize> = HashMap::new();
+    for (index, population) in populations.iter().enumerate() {
+        match &population.roster {
+            Roster::Pattern(pattern) => patterns.push((index, pattern, population.count)),
+            // Two fleets of one file need no further look.
+            Roster::List(list) => match lists.iter().find(|(_, known)| known.path() == list.path()) {
+                Some((one, _)) => {
+                    shared.extend(first_id(list).map(|id| Shared { one: *one, two: index, id }))
+                }
+                None => lists.push((index, list)),
+            },
+        }
+        if shared.len() >= MAX_TOLD {
+            return shared;
+        }
+    }
+    let twice = hashes_in_several(&lists);
+    if patterns.is_empty() && twice.is_empty() {
+        return shared;
+    }
+    let mut known: HashMap<String, usize> = HashMap::new();
     for &(one, list) in &lists {
         let mut found: Option<Shared> = None;
-        if patterns.is_empty() && lists.len() == 1 {
-            break;
-        }
         // A list that cannot be read any more is told when the run reads it.
         let _ = list.for_each_id(|id| {
+            // Noted even when this list's complaint is settled, for the lists after it.
+            let is_twice = !twice.is_empty() && twice.contains(&id_hash(id));
+            let listed = if is_twice { known.insert(id.to_ascii_lowercase(), one) } else { None };
             if found.is_some() {
                 return;
             }
@@ -216,7 +226,6 @@ fn shared_by_lists(populations: &[Population]) -> Vec<Shared> {
                 .iter()
                 .find(|(_, pattern, count)| pattern.device_of(id).is_some_and(|n| n < *count))
                 .map(|(two, ..)| *two);
-            let listed = if lists.len() > 1 { known.insert(id_hash(id), one) } else { None };
             if let Some(two) = numbered.or(listed.filter(|two| *two != one)) {
                 found = Some(Shared { one, two, id: id.to_owned() });
             }
@@ -227,4 +236,26 @@ fn shared_by_lists(populations: &[Population]) -> Vec<Shared> {
         }
     }
     shared
+}
+
+/// The hashes of ids that are in several lists, as far as [`MAX_TWICE`]. No list has an id twice.
+fn hashes_in_several(lists: &[(usize, &DeviceList)]) -> HashSet<u64> {
+    if lists.len() < 2 {
+        return HashSet::new();
+    }
+    let rows = lists.iter().map(|(_, list)| list.len()).sum::<u64>();
+    let mut hashes = Vec::with_capacity(usize::try_from(rows).unwrap_or(0));
+    for (_, list) in lists {
+        let _ = list.for_each_id(|id| hashes.push(id_hash(id)));
+    }
+    hashes.sort_unstable();
+    hashes.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).take(MAX_TWICE).collect()
+}
+
+/// How many ids that are in several lists are looked for: more than are told, for one pair of lists may have them all.
+const MAX_TWICE: usize = 1_000;
+
+/// The id in the first row; `None` for a list that cannot be read any more, which is told when the run reads it.
+fn first_id(list: &DeviceList) -> Option<String> {
+    list.rows().ok()?.next()?.ok().map(|row| row.registration_id)
 }

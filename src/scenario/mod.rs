@@ -91,7 +91,7 @@ pub fn load(
     environment::replace(&mut root, env, &mut diagnostics);
     let Some(reader) = written::open(&root, &mut diagnostics) else { return Err(diagnostics) };
     let written = written::read(&reader, &mut diagnostics);
-    let plan = build::plan(&written, options, &build::Paths { file: path }, &mut diagnostics);
+    let plan = build::plan(&written, options, &build::Paths::new(path), &mut diagnostics);
     if diagnostics.has_errors() {
         return Err(diagnostics);
     }
@@ -145,7 +145,7 @@ pub fn load_emulator(
     let emulator = emulator::read(&reader, &mut diagnostics);
     let written = written::enrollments(&reader, &mut diagnostics);
     let target = build_emulator::target(emulator.as_ref(), &mut diagnostics);
-    let mut enrollments = build::enrollments(&written, &build::Paths { file: path }, &mut diagnostics);
+    let mut enrollments = build::enrollments(&written, &build::Paths::new(path), &mut diagnostics);
     build_emulator::enrollment_allocations(&mut enrollments, &written, &target.hubs, &mut diagnostics);
     if enrollments.is_empty() {
         enrollments.push(build::implicit_enrollment());

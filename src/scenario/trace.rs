@@ -1,9 +1,9 @@
 //! Files of start instants: one a line, ascending.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
+use crate::document::source;
 use crate::document::values::Refusal;
 use crate::plan::arrival::Trace;
 use crate::text::Untrusted;
@@ -11,6 +11,9 @@ use crate::units::{MAX_DURATION, parse_duration, show_count};
 
 /// The most instants of one file. They are held, 8 bytes each, as a run walks them.
 const MAX_INSTANTS: usize = 10_000_000;
+
+/// After so many instants, how many there will be is estimated.
+const SAMPLE: usize = 1_000;
 
 /// The longest line in bytes.
 const MAX_LINE: u64 = 256;
@@ -22,18 +25,22 @@ pub(super) fn read(path: &Path) -> Result<Trace, Refusal> {
     let name = path.display();
     let unreadable =
         |error: std::io::Error| Refusal::new(format!("cannot read {name}: {error}"), "check the path");
-    let file = File::open(path).map_err(unreadable)?;
-    if file.metadata().map_err(unreadable)?.is_dir() {
-        return Err(Refusal::new(format!("{name} is a directory, not a file"), "name the file inside it"));
-    }
+    let (file, metadata) = source::open_regular(path).map_err(unreadable)?;
     let mut reader = BufReader::new(file);
     let mut instants: Vec<u64> = Vec::new();
     let mut line = Vec::new();
+    let mut position = 0;
     for number in 1u64.. {
         line.clear();
         let read = reader.by_ref().take(MAX_LINE + 1).read_until(b'\n', &mut line).map_err(unreadable)?;
         if read == 0 {
             break;
+        }
+        position += read as u64;
+        if instants.len() == SAMPLE {
+            // Room for the rest at once, judged by what came: a list that grows is moved, which takes the memory twice.
+            let rest = metadata.len().saturating_sub(position) / (position / SAMPLE as u64).max(1);
+            instants.reserve_exact(usize::try_from(rest + 1).unwrap_or(usize::MAX).min(MAX_INSTANTS));
         }
         if line.len() as u64 > MAX_LINE {
             let reason = format!("{name}:{number}: the line is longer than {MAX_LINE} bytes");
@@ -110,5 +117,22 @@ mod tests {
             assert!(told.contains(expected), "{told}");
         }
         assert!(read(Path::new("no/such/file")).is_err());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_is_no_file_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).expect("a pipe");
+        for path in [pipe.as_path(), Path::new("/dev/zero"), folder.path()] {
+            assert!(read(path).expect_err("no file").message.contains("cannot read"), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_trace_of_many_instants_is_held_in_the_room_that_its_beginning_promised() {
+        let lines: String = (0..50_000).map(|n| format!("{n}\n")).collect();
+        assert!(told(lines.as_bytes()).expect("a trace").starts_with("Trace(50000 instants"));
     }
 }

@@ -244,6 +244,29 @@ fn each_contradiction_is_told_with_its_remedy() {
 }
 
 #[test]
+fn a_list_that_many_fleets_name_is_read_once_and_told_as_shared() {
+    let fleets: String = (0..1_000)
+        .map(|n| format!("[fleet.f{n}]\nids = '{}g.csv'\nstart.rate = '1/s'\n", "./".repeat(n % 9)))
+        .collect();
+    let rows: String = (0..20_000).map(|n| format!("g-{n}\n")).collect();
+    let text = format!("version = 1\n[enrollment.p]\ngroup_key = 'generated'\n{fleets}");
+    let told = plan_with_files(&text, &[("g.csv", &format!("registration_id\n{rows}"))]).expect_err("shared");
+    assert!(told.contains("the same registration id, `g-0`") && told.contains(": 10 errors"), "{told}");
+}
+
+#[test]
+fn ids_that_several_lists_have_are_told_for_each_list() {
+    let text = "version = 1\n[enrollment.p]\ngroup_key = 'generated'\n[fleet.a]\nids = 'a.csv'\nstart.rate = '1/s'\n\
+                [fleet.b]\nids = 'b.csv'\nstart.rate = '1/s'\n[fleet.c]\nids = 'c.csv'\nstart.rate = '1/s'\n";
+    let list = |ids: &str| format!("registration_id\n{ids}");
+    let files = [("a.csv", &*list("x\ny\n")), ("b.csv", &list("Y\nz\n")), ("c.csv", &list("w\nZ\n"))];
+    let told = plan_with_files(text, &files).expect_err("shared");
+    assert!(told.contains("id, `Y`") && told.contains("id, `Z`") && told.contains(": 2 errors"), "{told}");
+    let files = [("a.csv", &*list("x\ny\n")), ("b.csv", &list("v\nz\n")), ("c.csv", &list("w\nu\n"))];
+    assert!(plan_with_files(text, &files).is_ok());
+}
+
+#[test]
 fn mistakes_in_lists_are_told_at_the_place_that_names_them() {
     const LISTED: &str = "version = 1\n[enrollment.g]\nindividual = 'g.csv'\n[fleet.x]\nstart.rate = '1/s'\n";
     let ids = "registration_id\na\nb\n";
