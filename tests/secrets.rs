@@ -340,3 +340,40 @@ fn the_password_of_a_proxy_in_a_scenario_is_refused_and_not_repeated() {
         is_clean("standard output", ran.stdout.as_bytes(), &canaries);
     }
 }
+
+#[test]
+fn the_keys_of_a_list_are_shown_nowhere() {
+    let place = Place::new();
+    let key = STANDARD.encode([0xd5; 40]);
+    let second = STANDARD.encode([0x9e; 64]);
+    let canaries: Vec<String> =
+        [&key, &second].iter().flat_map(|key| spellings(&STANDARD.decode(key).expect("base64"))).collect();
+    let scenario = place.write(
+        "listed.toml",
+        "version = 1\ndrain = \"2s\"\n[enrollment.list]\nindividual = \"list.csv\"\n[fleet.listed]\nstart.burst = {}\n\
+         sign_with = \"secondary\"\n[fleet.listed.telemetry]\nevery = \"100ms\"\nmessages = 2\n\
+         [emulator.dps]\nretry_after = \"0s\"\nassign = \"1ms\"\n",
+    );
+    let list =
+        format!("registration_id,key,secondary_key\nlisted-1,{key},{second}\nlisted-2,{second},{key}\n");
+    write_secret(&place.path().join("list.csv"), &list);
+    let ran = place.run(&[&scenario, "-vv"]);
+    ran.passes();
+    let mut check = place.muster(&["check", &scenario, "-vv"]);
+    check.arg("--json");
+    let checked = place.finish(check);
+    // A row that is broken is told, and its key is not.
+    write_secret(
+        &place.path().join("list.csv"),
+        &list.replace("listed-2", "listed 2").replace(&second, "short"),
+    );
+    let refused = place.run(&[&scenario, "-vv"]);
+    refused.ends_with(2);
+    for (what, ran) in [("a run", &ran), ("a check", &checked), ("a refusal", &refused)] {
+        is_clean(what, ran.stdout.as_bytes(), &canaries);
+        is_clean(what, ran.stderr.as_bytes(), &canaries);
+    }
+    for file in files(&place.path().join("results")) {
+        is_clean(&file.display().to_string(), &std::fs::read(&file).expect("readable"), &canaries);
+    }
+}
