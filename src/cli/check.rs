@@ -59,17 +59,7 @@ fn one(path: &Path, arguments: &Arguments, matches: Option<&ArgMatches>) -> u8 {
         seed: arguments.seed,
         ..scenario::Options::default()
     };
-    let colour = terminal::stderr_has_colour();
-    let loaded = match scenario::load(path, &options, &environment) {
-        Ok(loaded) => loaded,
-        Err(diagnostics) => {
-            tell(diagnostics.render(colour, Some(terminal::stderr_columns())).trim_end());
-            return exit::USAGE;
-        }
-    };
-    if !loaded.warnings.is_empty() {
-        tell(loaded.warnings.render(colour, Some(terminal::stderr_columns())).trim_end());
-    }
+    let Some(loaded) = super::load(path, &options, &environment) else { return exit::USAGE };
     if arguments.quiet {
         return exit::PASS;
     }

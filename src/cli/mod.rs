@@ -1,6 +1,6 @@
 //! The command line: one file per command.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -12,6 +12,10 @@ mod progress;
 mod run;
 mod schema;
 mod terminal;
+
+use crate::document::Diagnostics;
+use crate::run::tell;
+use crate::scenario;
 
 /// Exit codes, for scripts.
 pub mod exit {
@@ -91,6 +95,30 @@ fn log_to_stderr(verbose: u8) {
         .with_writer(std::io::stderr)
         .log_internal_errors(false)
         .init();
+}
+
+/// Reads a scenario and tells what is wrong with it, or may be; `None` if it cannot be used.
+fn load(
+    path: &Path,
+    options: &scenario::Options,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Option<scenario::Loaded> {
+    let show = |diagnostics: &Diagnostics| {
+        let text = diagnostics.render(terminal::stderr_has_colour(), Some(terminal::stderr_columns()));
+        tell(text.trim_end());
+    };
+    match scenario::load(path, options, environment) {
+        Ok(loaded) => {
+            if !loaded.warnings.is_empty() {
+                show(&loaded.warnings);
+            }
+            Some(loaded)
+        }
+        Err(diagnostics) => {
+            show(&diagnostics);
+            None
+        }
+    }
 }
 
 /// The program's own path, for starting the emulator's process.

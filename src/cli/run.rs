@@ -77,17 +77,7 @@ fn one(path: &Path, arguments: &Arguments) -> (u8, Option<Ended>) {
         seed: arguments.seed,
         ..scenario::Options::default()
     };
-    let colour = terminal::stderr_has_colour();
-    let loaded = match scenario::load(path, &options, &environment) {
-        Ok(loaded) => loaded,
-        Err(diagnostics) => {
-            tell(diagnostics.render(colour, Some(terminal::stderr_columns())).trim_end());
-            return (exit::USAGE, None);
-        }
-    };
-    if !loaded.warnings.is_empty() {
-        tell(loaded.warnings.render(colour, Some(terminal::stderr_columns())).trim_end());
-    }
+    let Some(loaded) = super::load(path, &options, &environment) else { return (exit::USAGE, None) };
     let program = match super::program() {
         Ok(program) => program,
         Err(error) => {

@@ -38,13 +38,7 @@ impl Buckets {
 
     /// The duration of quantile `q` (0 ..= 1) of those held, to two digits; `None` if there are none.
     pub fn quantile(&self, q: f64) -> Option<Duration> {
-        let rank = ((q * self.count() as f64).ceil() as u64).max(1);
-        let mut seen = 0u64;
-        let (value, _) = self.0.iter().find(|(_, count)| {
-            seen = seen.saturating_add(*count);
-            seen >= rank
-        })?;
-        Some(Duration::from_micros(*value))
+        self.at_rank(((q * self.count() as f64).ceil() as u64).max(1))
     }
 
     /// The value of the given rank in ascending order, from 1; `None` if there are fewer.

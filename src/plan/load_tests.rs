@@ -1,0 +1,82 @@
+//! Worked figures of the published limits, and plans of every size.
+
+use super::*;
+use crate::scenario;
+
+fn plan(text: &str) -> Plan {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("plan.toml");
+    std::fs::write(&path, format!("version = 1\nseed = 7\n{text}")).expect("a file");
+    let loaded = scenario::load(&path, &scenario::Options::default(), &|_| None);
+    loaded.unwrap_or_else(|diagnostics| panic!("{}", diagnostics.render(false, None))).plan
+}
+
+/// The worked figures of the published limits: 10,000 devices, a message a minute each.
+const FLEET: &str = "duration = '1h'\n[fleet.x]\ncount = 10_000\nstart.rate = '100/s'\n\
+    [fleet.x.telemetry]\nevery = '1m'\nbytes = '100 B'\n";
+
+#[test]
+fn ten_thousand_devices_with_a_message_a_minute_need_what_the_published_figures_say() {
+    let load = Load::of(&plan(FLEET));
+    assert_eq!(load.registering_s(1_000.0), 600.0);
+    let messages = load.messages.expect("messages");
+    assert!((messages.per_s - 166.67).abs() < 0.01, "{}", messages.per_s);
+    assert!((messages.metered_per_day - 14_400_000.0).abs() < 1.0);
+    let [s1, s2, s3] = load.needs().try_into().expect("three tiers");
+    assert_eq!((s1.connects, s1.sends, s1.quota, s1.units), (1, 14, 36, 36));
+    assert_eq!((s2.connects, s2.sends, s2.quota), (1, 2, 3));
+    assert_eq!((s3.units, s3.hubs), (1, 1));
+    // Devices that connect send for the rest of the hour: 59 min 10 s on average.
+    assert!((messages.total - 10_000.0 * (3_600.0 - 50.0) / 60.0).abs() < 50.0, "{}", messages.total);
+    let flow = load.registrations.expect("registrations");
+    assert_eq!((flow.total, flow.per_s, flow.per_min, flow.at_most), (10_000.0, 100.0, 6_000.0, false));
+    assert_eq!(load.open, Open { least: 10_000, most: 10_000 });
+}
+
+#[test]
+fn peaks_of_populations_that_start_at_different_times_do_not_add_up() {
+    let load = Load::of(&plan(
+        "[fleet.a]\ncount = 100\nstart.burst = {}\n[fleet.b]\ncount = 50\nstart.burst = { at = '5m' }\n",
+    ));
+    let flow = load.registrations.expect("registrations");
+    assert_eq!((flow.per_s, flow.per_min, flow.total), (100.0, 100.0, 150.0));
+}
+
+#[test]
+fn limits_are_told_where_they_are_known_and_only_if_they_are_exceeded() {
+    let text = |size: &str| format!("{FLEET}[emulator.hub]\na = {{ {size} }}\n");
+    let throttled = |text: &str| {
+        let plan = plan(text);
+        Load::of(&plan).throttled(&plan).into_iter().map(|throttled| throttled.message).collect::<Vec<_>>()
+    };
+    assert_eq!(throttled(FLEET), Vec::<String>::new(), "an emulator without limits");
+    let small = throttled(&text("tier = 'S1'"));
+    assert!(small[0].contains("admits 100 messages/s, and up to 167 come"), "{small:?}");
+    assert!(small[1].contains("takes 400,000 metered messages a day"), "{small:?}");
+    assert_eq!(small.len(), 2, "{small:?}");
+    assert_eq!(throttled(&text("tier = 'S3'")), Vec::<String>::new());
+    let dps = throttled(&format!("{FLEET}[emulator.dps]\nregistrations = '600/min'\n"));
+    assert!(dps[0].contains("up to 6,000 begin in a minute") && dps[0].contains("16 m 40 s"), "{dps:?}");
+}
+
+#[test]
+fn devices_that_send_rarely_connect_for_each_message() {
+    let rare =
+        "duration = '10h'\n[fleet.x]\ncount = 60\nstart.rate = '1/s'\n[fleet.x.telemetry]\nevery = '10m'\n";
+    let load = Load::of(&plan(rare));
+    let messages = load.messages.expect("messages").total;
+    let connections = load.connections.expect("connections").total;
+    assert!((connections - 60.0 - messages).abs() < 1.0, "{connections} {messages}");
+    assert_eq!(load.open.least, 1);
+}
+
+#[test]
+fn a_billion_devices_are_estimated_at_once() {
+    for start in ["rate = '1000000/s'", "poisson = '1000000/s'", "burst = {}"] {
+        let load = Load::of(&plan(&format!(
+            "duration = '20m'\n[fleet.x]\ncount = 1_000_000_000\nstart.{start}\n[fleet.x.telemetry]\nevery = '1m'\n"
+        )));
+        let flow = load.registrations.expect("registrations");
+        assert!((flow.total - 1e9).abs() < 1e6 && flow.per_s >= 999_999.0, "{start}: {flow:?}");
+    }
+}
