@@ -265,6 +265,11 @@ impl DeviceList {
         self.columns.secondary_key.is_some()
     }
 
+    /// Whether it has a column of device ids.
+    pub fn has_device_ids(&self) -> bool {
+        self.columns.device_id.is_some()
+    }
+
     /// Whether it has a column of keys.
     pub fn has_keys(&self) -> bool {
         self.columns.key.is_some()

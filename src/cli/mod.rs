@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 mod check;
+mod derive;
 mod emulate;
 mod progress;
 mod run;
@@ -44,6 +45,8 @@ enum Command {
     Check(check::Arguments),
     /// Serve DPS and IoT Hub device endpoints for any client, until interrupted
     Emulate(emulate::Arguments),
+    /// Derive device keys, SAS tokens or connection strings from a group key
+    Derive(derive::Arguments),
     /// Print the JSON Schema of scenario files, for editors
     Schema,
     /// The embedded emulator's process (started by `run`)
@@ -63,6 +66,9 @@ const EXIT_CODES: &str = "Exit codes:
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
+    if let Some(code) = derive::refuse_key_arguments(std::env::args_os()) {
+        return ExitCode::from(code);
+    }
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     log_to_stderr(cli.verbose);
@@ -72,6 +78,7 @@ pub fn main() -> ExitCode {
             ExitCode::from(check::run(&arguments, matches.subcommand_matches("check")))
         }
         Command::Emulate(arguments) => ExitCode::from(emulate::run(&arguments)),
+        Command::Derive(arguments) => ExitCode::from(derive::run(&arguments)),
         Command::Schema => ExitCode::from(schema::run()),
         Command::EmulatorProcess => crate::emulator::child::child_main(),
     }
