@@ -405,7 +405,7 @@ fn a_reader_that_has_enough_ends_it_quietly() {
 #[test]
 fn help_fits_a_terminal_of_80_columns_and_has_examples() {
     let place = Place::new();
-    for command in ["derive"] {
+    for command in ["derive", "completions", "man"] {
         let mut command = place.muster(&[command, "--help"]);
         command.env("COLUMNS", "80");
         let help = place.finish(command);
@@ -413,5 +413,32 @@ fn help_fits_a_terminal_of_80_columns_and_has_examples() {
         for line in help.stdout.lines() {
             assert!(line.chars().count() <= 80, "{line}");
         }
+    }
+}
+
+#[test]
+fn completions_and_manual_are_printed_and_the_manual_is_written() {
+    let place = Place::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let ran = place.finish(place.muster(&["completions", shell]));
+        for command in ["run", "check", "emulate", "derive", "schema"] {
+            assert!(printed(&ran).contains(command), "{shell}: {command}");
+        }
+    }
+    refused(&place.finish(place.muster(&["completions", "cobol"])), &["powershell"]);
+    let page = place.finish(place.muster(&["man"]));
+    assert!(printed(&page).contains(".SH \"EXIT STATUS\"") || page.stdout.contains(".SH EXIT STATUS"));
+    for _ in 0..2 {
+        assert_eq!(printed(&place.finish(place.muster(&["man", "--dir", "share/man1"]))), "");
+    }
+    let folder = place.path().join("share/man1");
+    assert_eq!(std::fs::read_to_string(folder.join("muster.1")).expect("a page"), page.stdout);
+    for entry in std::fs::read_dir(&folder).expect("a folder") {
+        let path = entry.expect("readable").path();
+        let mut groff = std::process::Command::new("groff");
+        // Not every machine has it.
+        let Ok(output) = groff.args(["-man", "-Tutf8", "-ww", "-z"]).arg(&path).output() else { return };
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && told.is_empty(), "{}: {told}", path.display());
     }
 }

@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 mod check;
+mod completions;
 mod derive;
 mod emulate;
+mod man;
 mod progress;
 mod run;
 mod schema;
@@ -49,6 +51,10 @@ enum Command {
     Derive(derive::Arguments),
     /// Print the JSON Schema of scenario files, for editors
     Schema,
+    /// Print a shell's completion script
+    Completions(completions::Arguments),
+    /// Print the manual page, or write one for each command
+    Man(man::Arguments),
     /// The embedded emulator's process (started by `run`)
     #[command(name = crate::run::embedded::CHILD_COMMAND, hide = true)]
     EmulatorProcess,
@@ -79,6 +85,8 @@ pub fn main() -> ExitCode {
         }
         Command::Emulate(arguments) => ExitCode::from(emulate::run(&arguments)),
         Command::Derive(arguments) => ExitCode::from(derive::run(&arguments)),
+        Command::Completions(arguments) => ExitCode::from(completions::run(&arguments)),
+        Command::Man(arguments) => ExitCode::from(man::run(&arguments)),
         Command::Schema => ExitCode::from(schema::run()),
         Command::EmulatorProcess => crate::emulator::child::child_main(),
     }
