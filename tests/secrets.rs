@@ -377,3 +377,68 @@ fn the_keys_of_a_list_are_shown_nowhere() {
         is_clean(&file.display().to_string(), &std::fs::read(&file).expect("readable"), &canaries);
     }
 }
+
+#[test]
+fn derived_keys_are_in_what_was_asked_for_and_nowhere_else() {
+    let place = Place::new();
+    let canaries = canaries(&STANDARD.encode([0xa7; 48]), &STANDARD.encode([0xf3; 32]));
+    let group: Vec<String> = spellings(&STANDARD.decode(GROUP_KEY).expect("base64"));
+    write_secret(&place.path().join("group.key"), GROUP_KEY);
+    let keys = ["--key-file", "group.key", "--pattern", "canary-{n:05}", "--count", "6"];
+    let derive = |arguments: &[&str]| {
+        let mut command = place.muster(&["derive", "-vv"]);
+        command.args(arguments).env("RUST_BACKTRACE", "1").env("CANARY_GROUP_KEY", GROUP_KEY);
+        place.finish(command)
+    };
+    for print in [
+        &["--print", "key"][..],
+        &["--print", "sas-dps", "--scope", "0ne00000A0A"],
+        &["--print", "sas-hub", "--hub", "hub1.azure-devices.net"],
+        &["--print", "connection-string", "--hub", "hub1.azure-devices.net"],
+    ] {
+        let ran = derive(&[&keys[..], print].concat());
+        ran.ends_with(0);
+        assert_eq!(ran.stdout.lines().count(), DEVICES);
+        is_clean("standard error", ran.stderr.as_bytes(), &canaries);
+        for canary in &group {
+            assert!(!ran.stdout.contains(canary.as_str()), "the group key is in no output: {print:?}");
+        }
+        let ran = derive(&[&keys[..], print, &["-o", "out"]].concat());
+        ran.ends_with(0);
+        is_clean("standard error", ran.stderr.as_bytes(), &canaries);
+        is_clean("standard output", ran.stdout.as_bytes(), &canaries);
+        std::fs::remove_file(place.path().join("out")).expect("it was written");
+    }
+
+    // What goes wrong with keys at hand.
+    place.write("exposed.key", GROUP_KEY);
+    place.write("exposed.csv", &format!("registration_id,key\na,{GROUP_KEY}\n"));
+    write_secret(&place.path().join("wrong.csv"), &format!("registration_id,key\na,{GROUP_KEY}x\n"));
+    write_secret(&place.path().join("taken"), "");
+    let joined = format!("--key={GROUP_KEY}");
+    let connection = format!("HostName=h;DeviceId=d;SharedAccessKey={GROUP_KEY}");
+    for arguments in [
+        &["a", "--key-file", "exposed.key"][..],
+        &["--csv", "exposed.csv"],
+        &["--csv", "wrong.csv"],
+        &["a", "--key-file", "group.key", "-o", "taken"],
+        &["a", "b c", "--key-file", "group.key"],
+        &["a", GROUP_KEY],
+        &["a", "--key", GROUP_KEY],
+        &["a", &joined],
+        &["a", "--key-env", GROUP_KEY],
+        &["a", "--key-env", "CANARY_GROUP_KEY", "--hub", &connection],
+        &["a", "--key-env", "CANARY_GROUP_KEY", "--ttl", GROUP_KEY],
+    ] {
+        let ran = derive(arguments);
+        ran.ends_with(2);
+        is_clean("standard error", ran.stderr.as_bytes(), &canaries);
+        assert_eq!(ran.stdout, "", "{arguments:?}");
+    }
+    for path in files(place.path()) {
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a plain name");
+        if !["group.key", "exposed.key", "exposed.csv", "wrong.csv"].contains(&name) {
+            is_clean(name, &std::fs::read(&path).expect("it is readable"), &canaries);
+        }
+    }
+}

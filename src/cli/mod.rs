@@ -6,7 +6,10 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 mod check;
+mod completions;
+mod derive;
 mod emulate;
+mod man;
 mod new;
 mod progress;
 mod run;
@@ -51,8 +54,14 @@ enum Command {
     New(new::Arguments),
     /// Serve DPS and IoT Hub device endpoints for any client, until interrupted
     Emulate(emulate::Arguments),
+    /// Derive device keys, SAS tokens or connection strings from a group key
+    Derive(derive::Arguments),
     /// Print the JSON Schema of scenario files, for editors
     Schema,
+    /// Print a shell's completion script
+    Completions(completions::Arguments),
+    /// Print the manual page, or write one for each command
+    Man(man::Arguments),
     /// The embedded emulator's process (started by `run`)
     #[command(name = crate::run::embedded::CHILD_COMMAND, hide = true)]
     EmulatorProcess,
@@ -70,6 +79,9 @@ const EXIT_CODES: &str = "Exit codes:
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
+    if let Some(code) = derive::refuse_key_arguments(std::env::args_os()) {
+        return ExitCode::from(code);
+    }
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     log_to_stderr(cli.verbose);
@@ -80,6 +92,9 @@ pub fn main() -> ExitCode {
         }
         Command::New(arguments) => ExitCode::from(new::run(&arguments)),
         Command::Emulate(arguments) => ExitCode::from(emulate::run(&arguments)),
+        Command::Derive(arguments) => ExitCode::from(derive::run(&arguments)),
+        Command::Completions(arguments) => ExitCode::from(completions::run(&arguments)),
+        Command::Man(arguments) => ExitCode::from(man::run(&arguments)),
         Command::Schema => ExitCode::from(schema::run()),
         Command::EmulatorProcess => crate::emulator::child::child_main(),
     }

@@ -98,8 +98,14 @@ impl IdPattern {
 
     /// The id of device `n` in the run `run`.
     pub fn render(&self, n: u64, run: &str) -> String {
-        use std::fmt::Write as _;
         let mut id = String::with_capacity(32);
+        self.render_into(n, run, &mut id);
+        id
+    }
+
+    /// [`Self::render`] put behind what is in `id`, without allocating once `id` is long enough: for millions of ids.
+    pub fn render_into(&self, n: u64, run: &str, id: &mut String) {
+        use std::fmt::Write as _;
         for part in &self.parts {
             match part {
                 Part::Text(text) => id.push_str(text),
@@ -109,7 +115,6 @@ impl IdPattern {
                 Part::Run => id.push_str(run),
             }
         }
-        id
     }
 
     /// The device whose id is `id`, case aside; `None` if there is none, or the pattern names the run or has several numbers.

@@ -222,7 +222,11 @@ pub fn read_file(enrollment: &str, path: &Path) -> Result<Secret, KeyTrouble> {
 /// More than any key, with what a person may have pasted around it.
 const MAX_KEY_TEXT: u64 = 4_096;
 
-fn read_text(reader: &mut dyn Read) -> std::io::Result<Secret> {
+/// All that `reader` has, up to more than any key.
+///
+/// # Errors
+/// Those of the reader.
+pub fn read_text(reader: &mut dyn Read) -> std::io::Result<Secret> {
     let mut text = Vec::with_capacity(MAX_KEY_TEXT as usize);
     reader.take(MAX_KEY_TEXT).read_to_end(&mut text)?;
     Ok(Secret::new(text))

@@ -244,6 +244,15 @@ impl DeviceList {
         if errors.is_empty() { Ok(list) } else { Err(errors) }
     }
 
+    /// Looks at the header only: rows are checked as they are read, and an id that is there twice is not noticed. In return
+    /// nothing is held, however long the list. Its length is not known.
+    ///
+    /// # Errors
+    /// [`ListError`] when the file cannot be read, is exposed, or its header is none.
+    pub fn unchecked(path: &Path) -> Result<Self, ListError> {
+        Self::open(path).map(|(_, list)| list)
+    }
+
     /// Reads the rows, from the first on.
     ///
     /// # Errors
@@ -274,6 +283,11 @@ impl DeviceList {
     /// Whether it has a column of secondary keys.
     pub fn has_secondary_keys(&self) -> bool {
         self.columns.secondary_key.is_some()
+    }
+
+    /// Whether it has a column of device ids.
+    pub fn has_device_ids(&self) -> bool {
+        self.columns.device_id.is_some()
     }
 
     /// Whether it has a column of keys.
@@ -633,5 +647,4 @@ impl Read for Limited {
 }
 
 #[cfg(test)]
-#[path = "list_tests.rs"]
 mod tests;
