@@ -48,7 +48,7 @@ pub(super) struct Arguments {
     from: Option<u64>,
 
     /// CSV file with a column registration_id and, if wanted, device_id (its id at the hub) and key (then no group key is
-    /// needed); checked whole first
+    /// needed); rows are checked as they are read
     #[arg(long, value_name = "FILE", group = "ids of devices")]
     csv: Option<PathBuf>,
 
