@@ -46,6 +46,51 @@ impl Untrusted {
         shown
     }
 
+    /// For a cell of a CSV file (which still needs its quotes): as [`Self::terminal`], and with a `'` before what a
+    /// spreadsheet would take for a formula, also where it would divide the cell by another character than the comma.
+    ///
+    /// Source: <https://owasp.org/www-community/attacks/CSV_Injection>
+    pub fn csv(&self) -> String {
+        let mut shown = String::new();
+        let mut begins = true;
+        for c in self.terminal().chars() {
+            if begins && matches!(c, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠') {
+                shown.push('\'');
+            }
+            begins = matches!(c, ',' | ';' | '|' | '"') || begins && c.is_whitespace();
+            shown.push(c);
+        }
+        shown
+    }
+
+    /// For Markdown, in a table or elsewhere: as [`Self::terminal`], and as code if anything in it could mean something,
+    /// for in code there are no links, mentions, pictures or HTML. A `|` stands outside, as an entity: within code,
+    /// whether it divides cells depends on the renderer.
+    pub fn markdown(&self) -> String {
+        let text = self.terminal();
+        let word = |c: Option<&char>| c.is_some_and(|c| c.is_alphanumeric());
+        let chars: Vec<char> = text.chars().collect();
+        let mut each = chars.iter().enumerate();
+        let harmless = each.all(|(at, c)| match c {
+            '_' => at > 0 && word(chars.get(at - 1)) && word(chars.get(at + 1)),
+            ':' => chars.get(at + 1) == Some(&' '),
+            c => c.is_alphanumeric() || " ,.;%()'≤≥µ–".contains(*c),
+        });
+        if harmless && !text.contains("www.") {
+            return text;
+        }
+        let code = |part: &str| {
+            let runs = part.split(|c| c != '`').map(str::len);
+            let fence = "`".repeat(runs.max().unwrap_or(0) + 1);
+            // Blanks at both ends are taken off by the renderer, and a backtick at an end would lengthen the fence.
+            let pad = if part.starts_with(['`', ' ']) || part.ends_with(['`', ' ']) { " " } else { "" };
+            format!("{fence}{pad}{part}{pad}{fence}")
+        };
+        let parts: Vec<_> =
+            text.split('|').map(|part| if part.is_empty() { String::new() } else { code(part) }).collect();
+        parts.join("&#124;")
+    }
+
     /// The text itself, for comparing and parsing; never for showing.
     pub fn raw(&self) -> &str {
         &self.0
@@ -95,6 +140,33 @@ mod tests {
         let hostile = Untrusted::new("a\x1b[2Jb\u{9b}31m\u{202e}c\r\nd\te\u{200b}");
         assert_eq!(hostile.terminal(), "a\\u{1b}[2Jb\\u{9b}31m\\u{202e}c\\r\\nd\\te\\u{200b}");
         assert_eq!(Untrusted::new("Zürich ✓").terminal(), "Zürich ✓");
+    }
+
+    #[test]
+    fn a_spreadsheet_takes_no_cell_for_a_formula() {
+        let cell = |text: &str| Untrusted::new(text).csv();
+        assert_eq!(cell("=cmd|' /C calc'!A0"), "'=cmd|' /C calc'!A0");
+        for start in ["=", "+", "-", "@", "＝"] {
+            assert_eq!(cell(&format!(" {start}1")), format!(" '{start}1"));
+        }
+        assert_eq!(cell("a;=1,+2;\"@x"), "a;'=1,'+2;\"'@x");
+        assert_eq!(cell("\t=1\r\n=2"), "\\t=1\\r\\n=2");
+        assert_eq!(cell("send-1 a=b"), "send-1 a=b");
+    }
+
+    #[test]
+    fn markdown_finds_no_markup_in_foreign_text() {
+        let shown = |text: &str| Untrusted::new(text).markdown();
+        assert_eq!(shown("1 threshold was crossed."), "1 threshold was crossed.");
+        assert_eq!(shown("time_to_assigned: 'x'"), "time_to_assigned: 'x'");
+        assert_eq!(shown("_x_ a:b"), "`_x_ a:b`");
+        assert_eq!(shown("a|b|"), "`a`&#124;`b`&#124;");
+        assert_eq!(shown("x\\|y"), "`x\\`&#124;`y`");
+        assert_eq!(shown("<img src=x> @all [a](b)"), "`<img src=x> @all [a](b)`");
+        assert_eq!(shown("a``b"), "```a``b```");
+        assert_eq!(shown("`"), "`` ` ``");
+        assert_eq!(shown("www.example.com"), "`www.example.com`");
+        assert_eq!(shown("a\nb"), "`a\\nb`");
     }
 
     #[test]

@@ -50,6 +50,33 @@ fn the_timeline_adds_up_to_the_result() {
 }
 
 #[test]
+fn the_tables_of_percentiles_and_failures_have_the_figures_of_the_result() {
+    let place = Place::new();
+    let scenario = place.write("quick.toml", QUICK);
+    let ran = place.run(&[&scenario]);
+    ran.passes();
+    let run = folder(&place);
+    let percentiles = std::fs::read_to_string(run.join("percentiles.csv")).expect("a table");
+    let sent = acknowledged(ran.result(), "send");
+    for quantile in ["p50", "p90", "p99", "max"] {
+        let start = format!("devices,send,response,{quantile},");
+        let row = percentiles.lines().find(|row| row.starts_with(&start));
+        assert!(row.is_some_and(|row| row.ends_with(&format!(",{sent},{sent}"))), "{percentiles}");
+    }
+    let failures = std::fs::read_to_string(run.join("failures.csv")).expect("a table");
+    assert_eq!(failures, "class,owner,steps,count,retried,first_s,last_s,examples\n");
+
+    let place = Place::new();
+    let refusing = "version = 1\n[enrollment.plant]\ngroup_key = \"generated\"\nenabled = false\n\
+                    [fleet.devices]\ncount = 5\nstart.burst = {}\n";
+    let scenario = place.write("refusing.toml", refusing);
+    place.run(&[&scenario]);
+    let failures = std::fs::read_to_string(folder(&place).join("failures.csv")).expect("a table");
+    let row = failures.lines().nth(1).expect("a class");
+    assert!(row.starts_with("disabled,configuration,register,5,0,"), "{failures}");
+}
+
+#[test]
 fn another_hdrhistogram_library_reads_the_same_figures_from_the_log() {
     let place = Place::new();
     // A thousand messages: readers round the rank of a quantile differently where it is not whole.

@@ -9,9 +9,11 @@ mod check;
 mod completions;
 mod derive;
 mod emulate;
+mod list;
 mod man;
 mod new;
 mod progress;
+mod report;
 mod run;
 mod schema;
 mod terminal;
@@ -56,6 +58,10 @@ enum Command {
     Emulate(emulate::Arguments),
     /// Derive device keys, SAS tokens or connection strings from a group key
     Derive(derive::Arguments),
+    /// Show a stored result, as text or for a spreadsheet, a script or a pull request
+    Report(report::Arguments),
+    /// List the runs in a folder, newest first
+    List(list::Arguments),
     /// Print the JSON Schema of scenario files, for editors
     Schema,
     /// Print a shell's completion script
@@ -95,6 +101,8 @@ pub fn main() -> ExitCode {
         Command::Derive(arguments) => ExitCode::from(derive::run(&arguments)),
         Command::Completions(arguments) => ExitCode::from(completions::run(&arguments)),
         Command::Man(arguments) => ExitCode::from(man::run(&arguments)),
+        Command::Report(arguments) => ExitCode::from(report::run(&arguments)),
+        Command::List(arguments) => ExitCode::from(list::run(&arguments)),
         Command::Schema => ExitCode::from(schema::run()),
         Command::EmulatorProcess => crate::emulator::child::child_main(),
     }

@@ -122,6 +122,9 @@ impl Durations {
         {
             return Err("the sum does not lie between count × minimum and count × maximum");
         }
+        if let Some(histogram) = histogram.as_ref().filter(|_| held > 0) {
+            fits(histogram, &moments)?;
+        }
         Ok(Self { histogram: histogram.filter(|_| held > 0).map(Box::new), moments })
     }
 
@@ -220,6 +223,40 @@ impl Durations {
     }
 }
 
+/// Whether the moments can be those of the durations in the buckets.
+fn fits(histogram: &Histogram<u64>, moments: &Moments) -> Result<(), &'static str> {
+    let bucket = |nanos: u64| histogram.lowest_equivalent(to_us(nanos).min(HIGH_US));
+    let lowest_of = |us: u64| histogram.lowest_equivalent(us.min(HIGH_US));
+    if bucket(moments.min) != lowest_of(histogram.min()) || bucket(moments.max) != lowest_of(histogram.max())
+    {
+        return Err("minimum or maximum is in no bucket of the histogram");
+    }
+    if (moments.overflow > 0) != (moments.max > HIGH_US * 1_000) {
+        return Err("overflow and maximum contradict each other");
+    }
+    // How small and how large the sums can be.
+    let (mut least, mut most) = ((0u128, 0u128), (0u128, 0u128));
+    for recorded in histogram.iter_recorded() {
+        let count = u128::from(recorded.count_at_value());
+        let us = recorded.value_iterated_to();
+        let low = u128::from(histogram.lowest_equivalent(us).saturating_mul(1_000).saturating_sub(500));
+        let high = u128::from(us.saturating_mul(1_000).saturating_add(500));
+        let add = |sum: &mut u128, value: u128| *sum = sum.saturating_add(value.saturating_mul(count));
+        add(&mut least.0, low);
+        add(&mut least.1, low.saturating_mul(low));
+        add(&mut most.0, high);
+        add(&mut most.1, high.saturating_mul(high));
+    }
+    // Of what overflowed the length is not known.
+    let open = moments.overflow > 0;
+    let within = |value: u128, least: u128, most: u128| value >= least && (open || value <= most);
+    if within(moments.sum, least.0, most.0) && within(moments.sum_of_squares, least.1, most.1) {
+        Ok(())
+    } else {
+        Err("the sums are not those of the durations in the histogram")
+    }
+}
+
 /// Whether `total` steps are enough for their `q` quantile to say something: p99 needs 100, p99.9 needs 1,000.
 pub fn enough_for(q: f64, total: u64) -> bool {
     // The tolerance is for 1 − 0.99, which is a little more than 0.01.
@@ -313,6 +350,11 @@ mod tests {
         assert!(wrong(|m| m.sum = 1));
         assert!(wrong(|m| m.min = 10_000));
         assert!(wrong(|m| m.overflow = 3));
+        assert!(wrong(|m| m.max += 1_000));
+        assert!(wrong(|m| m.min -= 1_000));
+        assert!(wrong(|m| m.sum += 2_000));
+        assert!(wrong(|m| m.sum_of_squares *= 2));
+        assert!(wrong(|m| m.overflow = 1));
     }
 
     proptest! {
@@ -339,6 +381,15 @@ mod tests {
                 Some(Latency::Beyond) => prop_assert!(rank > nanos.len()),
                 None => prop_assert!(false, "there were steps"),
             }
+        }
+
+        #[test]
+        fn parts_of_whatever_was_recorded_fit_each_other(
+            nanos in prop::collection::vec((0u64..8_000_000_000_000, 0u32..44), 0..60),
+        ) {
+            let durations = of(&nanos.iter().map(|(nanos, shift)| nanos >> shift).collect::<Vec<_>>());
+            let again = Durations::from_parts(durations.histogram().cloned(), *durations.moments());
+            prop_assert_eq!(again, Ok(durations));
         }
 
         #[test]

@@ -204,7 +204,8 @@ impl Series {
         total
     }
 
-    fn fold(&mut self) {
+    /// Makes every interval twice as long.
+    pub(crate) fn fold(&mut self) {
         let mut folded = Vec::with_capacity(self.intervals.len().div_ceil(2));
         let mut old = std::mem::take(&mut self.intervals).into_iter();
         while let Some(mut first) = old.next() {

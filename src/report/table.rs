@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::result::file::{Figure, Quantiles};
+use crate::result::file::{Figure, RunResult, Verdict};
 use crate::text::Untrusted;
-use crate::units::show_duration;
+use crate::units::{show_count, show_duration};
 
 /// How a piece of text looks, where colour is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,13 +135,36 @@ pub(super) fn figure(figure: Option<Figure>) -> String {
     }
 }
 
-/// Headings of [`quantile_cells`].
-pub(super) const QUANTILES: [&str; 5] = ["p50", "p90", "p99", "p99.9", "max"];
+/// A time on the run clock for scripts: seconds with all their decimals.
+pub(super) fn seconds(nanos: u64) -> String {
+    format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
+}
 
-/// The figures of a row.
-pub(super) fn quantile_cells(quantiles: &Quantiles) -> [String; 5] {
-    let q = quantiles;
-    [q.p50, q.p90, q.p99, q.p999, q.max].map(figure)
+/// The verdict in capitals.
+pub(super) fn verdict_word(verdict: Option<Verdict>) -> &'static str {
+    match verdict {
+        Some(Verdict::Pass) => "PASS",
+        Some(Verdict::Threshold) => "THRESHOLD CROSSED",
+        Some(Verdict::Void) => "VOID",
+        Some(Verdict::Interrupted) => "INTERRUPTED",
+        Some(Verdict::Broken) => "FAULT",
+        None => "NOT JUDGED",
+    }
+}
+
+/// Devices, how many were assigned, and their messages.
+pub(super) fn what_was_done(result: &RunResult) -> String {
+    let head = &result.headline;
+    let devices = if head.devices == 1 { "device" } else { "devices" };
+    let mut did = vec![format!("{} {devices}", show_count(head.devices))];
+    if result.total.steps.iter().any(|step| step.kind == "register") {
+        did.push(format!("{} assigned", show_count(head.assigned)));
+    }
+    if head.messages_due > 0 {
+        let (sent, due) = (show_count(head.messages), show_count(head.messages_due));
+        did.push(format!("{sent} of {due} messages acknowledged"));
+    }
+    did.join(" · ")
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! The summary on standard output: verdict first, then what led to it, then what it cost.
 
-use super::table::{Look, Page, QUANTILES, columns, figure, left, nanos, quantile_cells, right, safe};
-use crate::result::file::{Ended, FailureGroup, Judgement, Measured, Quantiles, RunResult, Step, Verdict};
+use super::table::{Look, Page, columns, figure, left, nanos, right, safe, verdict_word, what_was_done};
+use crate::result::file::{Ended, FailureGroup, Judgement, Measured, RunResult, Step, Verdict};
+use crate::result::percentiles::{Percentiles, Row};
 use crate::units::show_count;
 
 /// How the summary is to look.
@@ -17,14 +18,20 @@ pub struct Options<'a> {
 
 /// The summary of a run.
 pub fn render(result: &RunResult, options: &Options<'_>) -> String {
+    render_percentiles(result, options, &result.usual_percentiles())
+}
+
+/// The summary of a run with these percentiles instead of the usual ones; tables with more than fit are continued below.
+pub fn render_percentiles(result: &RunResult, options: &Options<'_>, percentiles: &Percentiles) -> String {
     let mut page = Page::new(options.width.clamp(80, 100), options.colour);
     verdict(&mut page, result);
     if let Some(judgement) = &result.judgement {
         thresholds(&mut page, judgement);
     }
-    milestones(&mut page, &result.total);
+    milestones(&mut page, &result.total, percentiles);
     steps(&mut page, result);
-    parts(&mut page, &result.total);
+    latencies(&mut page, result, percentiles);
+    parts(&mut page, &result.total, percentiles);
     failures(&mut page, result);
     generator(&mut page, result);
     files(&mut page, result, options.directory);
@@ -40,34 +47,21 @@ pub fn render_verdict(result: &RunResult, options: &Options<'_>) -> String {
 
 fn verdict(page: &mut Page, result: &RunResult) {
     let verdict = result.judgement.as_ref().map(|judgement| judgement.verdict);
-    let (word, look) = match verdict {
-        Some(Verdict::Pass) => ("PASS", Look::Good),
-        Some(Verdict::Threshold) => ("THRESHOLD CROSSED", Look::Bad),
-        Some(Verdict::Void) => ("VOID", Look::Warning),
-        Some(Verdict::Interrupted) => ("INTERRUPTED", Look::Warning),
-        Some(Verdict::Broken) => ("FAULT", Look::Bad),
-        None => ("NOT JUDGED", Look::Warning),
+    let look = match verdict {
+        Some(Verdict::Pass) => Look::Good,
+        Some(Verdict::Threshold | Verdict::Broken) => Look::Bad,
+        Some(Verdict::Void | Verdict::Interrupted) | None => Look::Warning,
     };
     let facts = &result.facts;
-    let head = &result.headline;
     let stopped = if facts.ended == Ended::Aborted { ", stopped early" } else { "" };
-    let word = page.paint(look, word);
+    let word = page.paint(look, verdict_word(verdict));
     page.line(&format!(
         "{word}  {}, {} at seed {}{stopped}",
         safe(&facts.scenario),
         nanos(facts.duration_ns),
         facts.seed
     ));
-    let devices = if head.devices == 1 { "device" } else { "devices" };
-    let mut did = vec![format!("{} {devices}", show_count(head.devices))];
-    if result.total.steps.iter().any(|step| step.kind == "register") {
-        did.push(format!("{} assigned", show_count(head.assigned)));
-    }
-    if head.messages_due > 0 {
-        let (sent, due) = (show_count(head.messages), show_count(head.messages_due));
-        did.push(format!("{sent} of {due} messages acknowledged"));
-    }
-    page.line(&format!("      {}", did.join(" · ")));
+    page.line(&format!("      {}", what_was_done(result)));
     for reason in result.judgement.iter().flat_map(|judgement| &judgement.reasons) {
         page.wrapped("      ", &safe(reason), look);
     }
@@ -93,53 +87,67 @@ fn thresholds(page: &mut Page, judgement: &Judgement) {
     }
 }
 
-/// Layout of a table of quantiles.
-struct Columns {
-    label: usize,
-    figure: usize,
+/// One line of a table of percentiles.
+enum Line<'a> {
+    /// The name of a population.
+    Group(&'a str),
+    /// A label, and the figures for it.
+    Figures(String, &'a Row),
 }
 
-impl Columns {
-    fn of(page: &Page) -> Self {
-        // Five figures of at most ten characters (`> deadline`), and what is left for the label.
-        let figure = if page.width() >= 96 { 12 } else { 11 };
-        Self { label: page.width() - 5 * figure, figure }
-    }
+/// Figures that fit beside a label.
+const FIGURES: usize = 5;
 
-    fn head(&self, page: &mut Page, title: &str) {
-        let names: String = QUANTILES.iter().map(|name| right(name, self.figure)).collect();
-        let line = format!(
-            "{}{}",
-            page.paint(Look::Heading, &left(title, self.label)),
-            page.paint(Look::Dim, &names)
-        );
+/// A table of percentiles and the largest. What does not fit beside the labels follows in a table of its own.
+fn table(page: &mut Page, title: &str, percentiles: &Percentiles, lines: &[Line<'_>]) {
+    // Figures have at most ten characters (`> deadline`); what is left is for the label.
+    let width = if page.width() >= 96 { 12 } else { 11 };
+    let label_width = page.width() - FIGURES * width;
+    let mut names = percentiles.names();
+    names.push("max".to_owned());
+    for (at, names) in names.chunks(FIGURES).enumerate() {
+        let names: String = names.iter().map(|name| right(name, width)).collect();
+        let title = page.paint(Look::Heading, &left(title, label_width));
+        let head = format!("{title}{}", page.paint(Look::Dim, &names));
         page.line("");
-        page.line(&line);
-    }
-
-    fn row(&self, page: &mut Page, label: &str, quantiles: &Quantiles) {
-        let cells: String = quantile_cells(quantiles).iter().map(|cell| right(cell, self.figure)).collect();
-        if columns(label) < self.label {
-            page.line(&format!("{}{cells}", left(label, self.label)));
-        } else {
-            page.line(label);
-            page.line(&format!("{}{cells}", left("", self.label)));
+        page.line(&head);
+        for line in lines {
+            let (label, row) = match line {
+                Line::Group(name) => {
+                    page.line(&page.paint(Look::Dim, name));
+                    continue;
+                }
+                Line::Figures(label, row) => (label, row),
+            };
+            let figures = row.figures.iter().chain([&row.max]).skip(at * FIGURES).take(FIGURES);
+            let cells: String = figures.map(|value| right(&figure(*value), width)).collect();
+            if columns(label) < label_width {
+                page.line(&format!("{}{cells}", left(label, label_width)));
+            } else {
+                page.line(label);
+                page.line(&format!("{}{cells}", left("", label_width)));
+            }
         }
     }
 }
 
-fn milestones(page: &mut Page, total: &Measured) {
-    if total.milestones.is_empty() {
-        return;
-    }
-    let columns = Columns::of(page);
-    columns.head(page, "Over all due");
-    for milestone in &total.milestones {
+/// The figures of that name. Each is there: rows are made of the same result.
+fn line<'a>(rows: &'a [Row], label: String, kind: &str, view: &str) -> Option<Line<'a>> {
+    let row = rows.iter().find(|row| row.kind == kind && row.view == view)?;
+    Some(Line::Figures(label, row))
+}
+
+fn milestones(page: &mut Page, total: &Measured, percentiles: &Percentiles) {
+    let lines = total.milestones.iter().filter_map(|milestone| {
         let mut label = safe(&milestone.name).replace('_', " ");
         if let Some(first) = label.get(..1).map(str::to_ascii_uppercase) {
             label.replace_range(..1, &first);
         }
-        columns.row(page, &label, &milestone.took.quantiles);
+        line(percentiles.rows(None), label, &milestone.name, "response")
+    });
+    let lines: Vec<_> = lines.collect();
+    if !lines.is_empty() {
+        table(page, "Over all due", percentiles, &lines);
     }
 }
 
@@ -187,37 +195,42 @@ fn steps(page: &mut Page, result: &RunResult) {
     if has_written(&result.total) {
         page.wrapped("  ", "* written, for which no confirmation exists", Look::Dim);
     }
+}
 
-    let columns = Columns::of(page);
-    columns.head(page, "Latency over all due");
-    for (name, measured) in &groups {
-        if named {
-            page.line(&page.paint(Look::Dim, name));
+fn latencies(page: &mut Page, result: &RunResult, percentiles: &Percentiles) {
+    let groups = groups(result);
+    let mut lines = Vec::new();
+    for (at, (name, measured)) in groups.iter().enumerate() {
+        if groups.len() > 1 {
+            lines.push(Line::Group(name));
         }
+        // All together come last.
+        let rows = percentiles.rows((at < result.populations.len()).then_some(at));
         for step in &measured.steps {
-            for (kind, view, timing) in
-                [(step.kind.as_str(), "response", &step.response), ("", "service", &step.service)]
-            {
-                columns.row(page, &format!("  {} {view}", left(&safe(kind), 8)), &timing.quantiles);
+            for (kind, view) in [(step.kind.as_str(), "response"), ("", "service")] {
+                let label = format!("  {} {view}", left(&safe(kind), 8));
+                lines.extend(line(rows, label, &step.kind, view));
             }
         }
     }
+    table(page, "Latency over all due", percentiles, &lines);
 }
 
 /// Exchanges, phases and poll waits: what steps were made of.
-fn parts(page: &mut Page, total: &Measured) {
-    let exchanges = total.exchanges.iter().map(|e| (safe(&e.name), &e.took, e.failed));
-    let waits = total.poll_wait.iter().map(|took| ("wait between polls".to_owned(), took, 0));
-    let phases = total.phases.iter().map(|p| (format!("{} {}", safe(&p.party), safe(&p.phase)), &p.took, 0));
+fn parts(page: &mut Page, total: &Measured, percentiles: &Percentiles) {
+    let exchanges = total.exchanges.iter().map(|e| (safe(&e.name), e.name.clone(), e.failed));
+    let waits = total.poll_wait.iter().map(|_| ("wait between polls".to_owned(), "poll_wait".to_owned(), 0));
+    let phases = total
+        .phases
+        .iter()
+        .map(|p| (format!("{} {}", safe(&p.party), safe(&p.phase)), format!("{}.{}", p.party, p.phase), 0));
     let parts: Vec<_> = exchanges.chain(waits).chain(phases).collect();
     if parts.is_empty() {
         return;
     }
-    let columns = Columns::of(page);
-    columns.head(page, "Of those that worked");
-    for (name, took, _) in &parts {
-        columns.row(page, &format!("  {name}"), &took.quantiles);
-    }
+    let rows = percentiles.rows(None);
+    let lines = parts.iter().filter_map(|(name, kind, _)| line(rows, format!("  {name}"), kind, "took"));
+    table(page, "Of those that worked", percentiles, &lines.collect::<Vec<_>>());
     let failed: Vec<_> = parts.iter().filter(|(_, _, failed)| *failed > 0).collect();
     if !failed.is_empty() {
         let list: Vec<_> =

@@ -15,6 +15,10 @@ use crate::record::{Durations, Failures, Latency, PopulationRecord, Record, Seri
 use crate::step;
 use crate::step::{Cause, Class, Owner, Party, Reason, StepKind, View};
 
+/// The most entries (population, kind, interval) that a timeline is stored with: beyond, its intervals become longer. As many
+/// as eight populations of three kinds have in 512 intervals; a reader takes no more than a certain amount of memory.
+const MAX_ENTRIES: usize = 12_288;
+
 /// Devices connected at once from which on memory says something of each: with fewer, it is the histograms'.
 const ENOUGH_DEVICES: u64 = 500;
 
@@ -24,6 +28,10 @@ const ENOUGH_DEVICES: u64 = 500;
 /// * `series`: of all threads
 /// * `facts`: what else is known; its populations are those of `record`, in the same order
 pub fn build(record: &Record, series: &Series, facts: Facts) -> RunResult {
+    let mut series = std::borrow::Cow::Borrowed(series);
+    while entries(&series) > MAX_ENTRIES && series.intervals().len() > 1 {
+        series.to_mut().fold();
+    }
     let total = record.total();
     let populations = facts
         .populations
@@ -48,6 +56,11 @@ pub fn build(record: &Record, series: &Series, facts: Facts) -> RunResult {
         },
         facts,
     }
+}
+
+fn entries(series: &Series) -> usize {
+    let populations = series.intervals().iter().flat_map(|interval| &interval.populations);
+    populations.flat_map(|population| &population.steps).filter(|step| !is_blank(&step.counts)).count()
 }
 
 /// Figures of the whole run, from all populations together.
@@ -185,12 +198,7 @@ fn timing(durations: &Durations, total: u64, histograms: bool) -> Timing {
 
 fn quantiles(durations: &Durations, total: u64) -> Quantiles {
     let total = total.max(durations.count());
-    let figure = |q| {
-        durations.quantile(q, total).map(|latency| match latency {
-            Latency::Within(duration) => Figure::Nanos(duration.as_nanos() as u64),
-            Latency::Beyond => Figure::Beyond(Beyond::Beyond),
-        })
-    };
+    let figure = |q| figure_of(durations, q, total);
     let shown = |q| figure(q).filter(|_| enough_for(q, total));
     Quantiles {
         of: total,
@@ -200,6 +208,14 @@ fn quantiles(durations: &Durations, total: u64) -> Quantiles {
         p999: shown(0.999),
         max: figure(1.0),
     }
+}
+
+/// The latency at quantile `q` of `total`.
+pub(super) fn figure_of(durations: &Durations, q: f64, total: u64) -> Option<Figure> {
+    durations.quantile(q, total).map(|latency| match latency {
+        Latency::Within(duration) => Figure::Nanos(duration.as_nanos() as u64),
+        Latency::Beyond => Figure::Beyond(Beyond::Beyond),
+    })
 }
 
 fn failures(seen: &Failures, counts: &[u64; Class::COUNT]) -> Vec<Failure> {

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use super::build::{failure_groups, headline, measured};
 use super::file::{self, RunResult};
-use super::histogram::{HistogramError, decode};
+use super::histogram::{Budget, HistogramError, decode};
 use crate::record::durations::{DIGITS, INTERVAL_DIGITS};
 use crate::record::{
-    Buckets, Counts, Durations, Example, Failures, Interval, IntervalPopulation, Moments, PopulationRecord,
-    Record, Series, StepRecord,
+    Buckets, Counts, Devices, Durations, Example, Failures, Interval, IntervalPopulation, MilestoneRecord,
+    Moments, PopulationRecord, Record, Series, StepRecord,
 };
 use crate::step::{Cause, Class, Exchange, Milestone, Party, Phase, Reason, StepKind};
 use crate::text::Untrusted;
@@ -55,8 +55,9 @@ impl RunResult {
     /// [`Damage`] if the histograms cannot be read or contradict the counts.
     pub fn record(&self) -> Result<Record, Damage> {
         let mut record = Record::new(0, Duration::from_nanos(self.facts.sends_from_ns));
+        let budget = Budget::new(Budget::FILE);
         for population in &self.populations {
-            record.populations.push(restore(&population.measured, &population.name)?);
+            record.populations.push(restore(&population.measured, &population.name, &budget)?);
         }
         Ok(record)
     }
@@ -77,19 +78,31 @@ impl RunResult {
         if self.populations.len() != self.facts.populations.len() {
             return Err(inconsistent("there are not as many as were planned"));
         }
+        let budget = Budget::new(Budget::FILE);
         let mut total = PopulationRecord::default();
+        let mut books = Vec::new();
         for (population, planned) in self.populations.iter_mut().zip(&self.facts.populations) {
             if population.name != planned.name {
                 return Err(inconsistent("they are not those that were planned"));
             }
-            let restored = restore(&population.measured, &population.name)?;
+            let restored = restore(&population.measured, &population.name, &budget)?;
             total.merge(&restored);
+            books.push(Books::of(&restored, self.facts.sends_from_ns)?);
             population.measured = measured(&restored, &self.facts, true);
         }
         self.headline = headline(&total, &self.facts);
         self.total = measured(&total, &self.facts, false);
         self.failures = failure_groups(&total);
-        self.each_interval(|_, _| ())
+        let mut told = Interval::new(books.len());
+        self.each_interval(|_, interval| told.merge(interval))?;
+        let pairs = books.iter().zip(&told.populations).zip(&self.populations);
+        match pairs.into_iter().find(|((books, told), _)| !books.agree(told)) {
+            None => Ok(()),
+            Some((_, population)) => Err(Damage::Inconsistent {
+                of: format!("`{}`", Untrusted::new(&population.name).terminal()),
+                what: "the timeline does not add up to the counts of the run",
+            }),
+        }
     }
 
     fn each_interval(&self, mut then: impl FnMut(u64, &Interval)) -> Result<(), Damage> {
@@ -101,13 +114,14 @@ impl RunResult {
         if !timeline.width_s.is_power_of_two() || timeline.width_s > 1 << 32 {
             return Err(inconsistent("its width is not a power of two seconds"));
         }
+        let budget = Budget::new(Budget::FILE);
         for (at, stored) in timeline.intervals.iter().enumerate() {
             if stored.populations.len() > self.populations.len() {
                 return Err(inconsistent("an interval has more populations than the run"));
             }
             let mut interval = Interval::new(stored.populations.len());
             for (population, stored) in interval.populations.iter_mut().zip(&stored.populations) {
-                restore_interval(population, stored)?;
+                restore_interval(population, stored, &budget)?;
             }
             // The last second of the interval, so that the series becomes as coarse as it was.
             then((at as u64 + 1) * timeline.width_s - 1, &interval);
@@ -116,9 +130,40 @@ impl RunResult {
     }
 }
 
+/// What the timeline of a population must add up to. Every count is written down twice, so that one that was changed
+/// does not become a figure.
+struct Books {
+    steps: [Counts; StepKind::COUNT],
+    devices: Devices,
+}
+
+impl Books {
+    fn of(record: &PopulationRecord, sends_from_ns: u64) -> Result<Self, Damage> {
+        for (kind, step) in StepKind::ALL.iter().zip(&record.steps) {
+            // Only sends have a warm-up, and only steps that ended are measured.
+            let ended = Counts { due: step.all.ended(), retried: step.measured.retried, ..step.all.clone() };
+            if (*kind != StepKind::Send || sends_from_ns == 0) && step.measured != ended {
+                let of = format!("`{}`", kind.name());
+                return Err(Damage::Inconsistent {
+                    of,
+                    what: "not every step was measured, without a warm-up",
+                });
+            }
+        }
+        Ok(Self { steps: record.steps.each_ref().map(|step| step.all.clone()), devices: record.devices })
+    }
+
+    fn agree(&self, told: &IntervalPopulation) -> bool {
+        let devices =
+            Devices { started: told.started, connected: told.connected_change, finished: told.finished };
+        self.devices == devices && self.steps.iter().zip(&told.steps).all(|(all, step)| *all == step.counts)
+    }
+}
+
 fn restore_interval(
     population: &mut IntervalPopulation,
     stored: &file::IntervalPopulation,
+    budget: &Budget,
 ) -> Result<(), Damage> {
     population.started = stored.started;
     population.finished = stored.finished;
@@ -131,8 +176,8 @@ fn restore_interval(
         restored.counts = counts(&step.counts)?;
         restored.lateness_max = Duration::from_nanos(step.lateness_max_ns);
         if let Some(text) = &step.histogram {
-            let histogram =
-                decode(text, INTERVAL_DIGITS).map_err(|source| Damage::Histogram { of: of(), source })?;
+            let histogram = decode(text, INTERVAL_DIGITS, budget)
+                .map_err(|source| Damage::Histogram { of: of(), source })?;
             restored.response = Buckets::of(&histogram);
         }
         if restored.response.count() != restored.counts.acknowledged {
@@ -143,7 +188,11 @@ fn restore_interval(
     Ok(())
 }
 
-fn restore(stored: &file::Measured, population: &str) -> Result<PopulationRecord, Damage> {
+pub(super) fn restore(
+    stored: &file::Measured,
+    population: &str,
+    budget: &Budget,
+) -> Result<PopulationRecord, Damage> {
     let of = |what: &str| format!("`{what}` of `{}`", Untrusted::new(population).terminal());
     let mut restored = PopulationRecord::default();
     restored.devices.started = stored.started;
@@ -153,34 +202,40 @@ fn restore(stored: &file::Measured, population: &str) -> Result<PopulationRecord
     let mut seen = Once::default();
     for step in &stored.steps {
         let kind = seen.value(&step.kind, StepKind::from_name(&step.kind))?;
-        restored.steps[kind.index()] = restore_step(step, &of(kind.name()))?;
+        restored.steps[kind.index()] = restore_step(step, &of(kind.name()), budget)?;
     }
     for milestone in &stored.milestones {
         let name = seen.value(&milestone.name, Milestone::from_name(&milestone.name))?;
         let place = &mut restored.milestones[name.index()];
         place.due = milestone.due;
-        place.took = durations(&milestone.took, || of(name.name()))?;
+        place.took = durations(&milestone.took, budget, || of(name.name()))?;
     }
     for exchange in &stored.exchanges {
         let name = seen.value(&exchange.name, Exchange::from_name(&exchange.name))?;
         let place = &mut restored.exchanges[name.index()];
         place.failed = exchange.failed;
-        place.took = durations(&exchange.took, || of(name.name()))?;
+        place.took = durations(&exchange.took, budget, || of(name.name()))?;
     }
     for phase in &stored.phases {
         let name = format!("{}.{}", phase.party, phase.phase);
         let both = Party::from_name(&phase.party).zip(Phase::from_name(&phase.phase));
         let (party, phase_name) = seen.value(&name, both)?;
-        restored.phases[party.index()][phase_name.index()] = durations(&phase.took, || of(&name))?;
+        restored.phases[party.index()][phase_name.index()] = durations(&phase.took, budget, || of(&name))?;
+    }
+    // A device is due to reach each milestone once.
+    let due = |seen: &MilestoneRecord| (seen.took.count()..=restored.devices.started).contains(&seen.due);
+    if !restored.milestones.iter().all(|seen| seen.due == 0 && seen.took.count() == 0 || due(seen)) {
+        let what = "more devices reached it than were due, or more were due than started";
+        return Err(Damage::Inconsistent { of: of("a milestone"), what });
     }
     if let Some(timing) = &stored.poll_wait {
-        restored.poll_wait = durations(timing, || of("poll_wait"))?;
+        restored.poll_wait = durations(timing, budget, || of("poll_wait"))?;
     }
     Ok(restored)
 }
 
-fn restore_step(step: &file::Step, of: &str) -> Result<StepRecord, Damage> {
-    let timing = |timing, view: &str| durations(timing, || format!("{view} of {of}"));
+fn restore_step(step: &file::Step, of: &str, budget: &Budget) -> Result<StepRecord, Damage> {
+    let timing = |timing, view: &str| durations(timing, budget, || format!("{view} of {of}"));
     let restored = StepRecord {
         all: counts(&step.all)?,
         measured: counts(&step.measured)?,
@@ -245,9 +300,11 @@ fn failures(stored: &[file::Failure]) -> Result<Failures, Damage> {
     Ok(restored)
 }
 
-fn durations(timing: &file::Timing, of: impl Fn() -> String) -> Result<Durations, Damage> {
+fn durations(timing: &file::Timing, budget: &Budget, of: impl Fn() -> String) -> Result<Durations, Damage> {
     let histogram = match &timing.histogram {
-        Some(text) => Some(decode(text, DIGITS).map_err(|source| Damage::Histogram { of: of(), source })?),
+        Some(text) => {
+            Some(decode(text, DIGITS, budget).map_err(|source| Damage::Histogram { of: of(), source })?)
+        }
         None => None,
     };
     let inconsistent = |what| Damage::Inconsistent { of: of(), what };

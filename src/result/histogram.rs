@@ -16,6 +16,7 @@
 //!
 //! Source: <https://github.com/HdrHistogram/HdrHistogram_rust/blob/main/src/serialization/mod.rs>
 
+use std::cell::Cell;
 use std::io::Read;
 
 use base64::Engine;
@@ -41,6 +42,9 @@ pub enum HistogramError {
     /// More counts than it has buckets.
     #[error("it has more counts than buckets")]
     TooLong,
+    /// All histograms of a file together are too much work.
+    #[error("together with those before it, it has more counts than the histograms of any run")]
+    TooMany,
     /// Counts that no run can have.
     #[error("its counts are negative or add up to more than 2^46")]
     Counts,
@@ -53,6 +57,27 @@ const HEADER: usize = 40;
 /// 7 × 10^13 steps: no run gets near it, and the sum of as many histograms as a file can hold stays within a `u64`.
 const MAX_COUNT: u64 = 1 << 46;
 
+/// How many bytes of counts are still read from a file.
+///
+/// A hundred bytes of text inflate to a histogram with something in every bucket, which costs a millisecond to read and to
+/// check; a file has room for ten thousands of them.
+pub(super) struct Budget(Cell<usize>);
+
+impl Budget {
+    /// What the histograms of a run may have, and those of its timeline once more: 50 populations with 28 histograms of
+    /// 10,000 counts each, or 300 with a thousandth of that. Takes 0.9 s at worst.
+    pub(super) const FILE: usize = 16 << 20;
+
+    pub(super) fn new(bytes: usize) -> Self {
+        Self(Cell::new(bytes))
+    }
+
+    fn take(&self, bytes: usize) -> Result<(), HistogramError> {
+        self.0.set(self.0.get().checked_sub(bytes).ok_or(HistogramError::TooMany)?);
+        Ok(())
+    }
+}
+
 /// As text. Never fails: it is written to memory, and its bounds are constants.
 pub(super) fn encode(histogram: &Histogram<u64>) -> String {
     let mut bytes = Vec::new();
@@ -63,7 +88,7 @@ pub(super) fn encode(histogram: &Histogram<u64>) -> String {
 }
 
 /// Reads what [`encode`] wrote, for a histogram of `digits` significant digits.
-pub(super) fn decode(text: &str, digits: u8) -> Result<Histogram<u64>, HistogramError> {
+pub(super) fn decode(text: &str, digits: u8, budget: &Budget) -> Result<Histogram<u64>, HistogramError> {
     let mut histogram = with_digits(digits);
     let buckets = histogram.distinct_values();
     // A count takes at most nine bytes; deflate adds little to what it cannot compress.
@@ -86,6 +111,8 @@ pub(super) fn decode(text: &str, digits: u8) -> Result<Histogram<u64>, Histogram
         return Err(HistogramError::TooLong);
     }
     let counts = check_header(&inflated, digits)?;
+    // An empty one is work as well: its buckets are allocated and gone through.
+    budget.take(counts.len() + buckets / 12)?;
     fill(&mut histogram, counts, digits)?;
     Ok(histogram)
 }
@@ -174,6 +201,10 @@ mod tests {
 
     use super::*;
 
+    fn decode(text: &str, digits: u8) -> Result<Histogram<u64>, HistogramError> {
+        super::decode(text, digits, &Budget::new(Budget::FILE))
+    }
+
     fn pack(inflated: &[u8]) -> String {
         let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(inflated).expect("memory");
@@ -205,6 +236,14 @@ mod tests {
     fn a_deflate_bomb_is_not_inflated() {
         let bomb = v2(HIGH_US, &vec![2; 50_000_000]);
         assert_eq!(decode(&pack(&bomb), 3), Err(HistogramError::TooLong));
+    }
+
+    #[test]
+    fn histograms_that_are_too_much_together_are_refused() {
+        let full = pack(&v2(HIGH_US, &[2; 20_000]));
+        let budget = Budget::new(45_000);
+        let read = || super::decode(&full, 3, &budget).map(|histogram| histogram.len());
+        assert_eq!([read(), read(), read()], [Ok(20_000), Ok(20_000), Err(HistogramError::TooMany)]);
     }
 
     #[test]

@@ -10,14 +10,18 @@ mod build;
 mod decode;
 pub mod file;
 pub mod files;
+mod guard;
 mod histogram;
+pub mod list;
 mod machine;
+pub mod percentiles;
 pub mod store;
 
 pub use build::build;
 pub use decode::Damage;
 pub use file::{Ended, Facts, Generator, Ledger, Machine, PopulationFacts, RunResult};
 pub use histogram::HistogramError;
+pub use percentiles::Percentiles;
 pub use store::{FILE_NAME, MAX_FILE_BYTES, StoreError, create_directory, read, write};
 
 #[cfg(test)]

@@ -1,20 +1,25 @@
 //! Writing a result so that it is either whole or absent, and reading one without trusting it.
 
+use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, BufReader, ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::Deserializer as _;
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
 
 use super::decode::Damage;
 use super::file::{FORMAT, RunResult, VERSION};
+use super::guard::Guard;
 use crate::text::Untrusted;
 use crate::time::UnixTime;
 
 /// Name of the file in a run's directory.
 pub const FILE_NAME: &str = "result.json";
 
-/// The largest file that is read. A run of ten populations and 512 intervals has a tenth of it.
+/// The largest file that is read. A run of ten populations and 512 intervals has a tenth of it. It is never in memory
+/// as a whole.
 pub const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// Directories of one scenario and second before giving up.
@@ -48,6 +53,12 @@ pub enum StoreError {
     )]
     TooLarge {
         /// The file.
+        path: PathBuf,
+    },
+    /// A pipe, a device or the like: reading it could take for ever.
+    #[error("{path}: is no ordinary file; name a result.json or the folder of a run", path = path.display())]
+    NoFile {
+        /// What it is not.
         path: PathBuf,
     },
     /// Not a result, or cut short.
@@ -138,6 +149,21 @@ pub fn write(directory: &Path, result: &RunResult) -> Result<PathBuf, StoreError
     Ok(path)
 }
 
+/// Writes a table of a result beside it, as `name` in `directory`.
+///
+/// # Errors
+/// [`StoreError::Io`] if there is one already, or the disk is full or read-only; no half of a table is left behind.
+pub fn write_table(directory: &Path, name: &str, table: &str) -> Result<(), StoreError> {
+    let path = directory.join(name);
+    let failed = |source| StoreError::io(&path, "write the table", source);
+    let mut file = File::create_new(&path).map_err(failed)?;
+    if let Err(source) = file.write_all(table.as_bytes()).and_then(|()| file.sync_all()) {
+        let _ = fs::remove_file(&path);
+        return Err(failed(source));
+    }
+    Ok(())
+}
+
 fn write_whole(path: &Path, result: &RunResult) -> io::Result<()> {
     let mut text = serde_json::to_vec_pretty(result)?;
     text.push(b'\n');
@@ -149,42 +175,94 @@ fn write_whole(path: &Path, result: &RunResult) -> io::Result<()> {
 /// Reads a stored result: a file, or the directory of a run. All figures in it are worked out again.
 ///
 /// # Errors
-/// [`StoreError`] if it cannot be read, is larger than [`MAX_FILE_BYTES`], is of another version, is not a result, or
-/// contradicts itself.
+/// [`StoreError`] if it cannot be read, is no ordinary file or larger than [`MAX_FILE_BYTES`], is of another version, is
+/// not a result, or contradicts itself.
 pub fn read(path: &Path) -> Result<RunResult, StoreError> {
+    let (path, file) = open(path)?;
+    parse(&path, file)
+}
+
+/// Opens a file of which something can be made, and says which.
+pub(super) fn open(path: &Path) -> Result<(PathBuf, File), StoreError> {
     let path = if path.is_dir() { path.join(FILE_NAME) } else { path.to_owned() };
     let failed = |e| StoreError::io(&path, "read the result", e);
-    let mut text = Vec::new();
-    File::open(&path)
-        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut text))
-        .map_err(failed)?;
-    if text.len() as u64 > MAX_FILE_BYTES {
+    // Opening a pipe would wait for somebody to write to it.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = File::options().read(true).custom_flags(flags).open(&path).map_err(failed)?;
+    let about = file.metadata().map_err(failed)?;
+    if !about.is_file() {
+        return Err(StoreError::NoFile { path });
+    }
+    if about.len() > MAX_FILE_BYTES {
         return Err(StoreError::TooLarge { path });
     }
-    parse(&path, &text)
+    Ok((path, file))
 }
 
-/// What identifies the file, whatever its version.
-#[derive(Deserialize)]
-struct Head {
-    format: String,
-    version: u32,
+pub(super) fn parse(path: &Path, text: impl Read + Seek) -> Result<RunResult, StoreError> {
+    let mut result: RunResult = parse_as(path, text)?;
+    result.refresh().map_err(|source| StoreError::Damaged { path: path.to_owned(), source })?;
+    Ok(result)
 }
 
-pub(super) fn parse(path: &Path, text: &[u8]) -> Result<RunResult, StoreError> {
+/// Reads what begins like a result of this version as `T`, which is not checked yet.
+pub(super) fn parse_as<T: DeserializeOwned>(
+    path: &Path,
+    mut text: impl Read + Seek,
+) -> Result<T, StoreError> {
     let path = path.to_owned();
     let malformed = |e: serde_json::Error| StoreError::Malformed {
         path: path.clone(),
         reason: Untrusted::new(&e.to_string()).terminal(),
     };
-    let head: Head = serde_json::from_slice(text).map_err(malformed)?;
-    if head.format != FORMAT {
+    let (format, version) = head(guarded(&mut text)).map_err(malformed)?;
+    if format != FORMAT {
         return Err(StoreError::Malformed { path, reason: format!("`format` is not `{FORMAT}`") });
     }
-    if head.version != VERSION {
-        return Err(StoreError::Version { path, found: head.version });
+    if version != VERSION {
+        return Err(StoreError::Version { path, found: version });
     }
-    let mut result: RunResult = serde_json::from_slice(text).map_err(malformed)?;
-    result.refresh().map_err(|source| StoreError::Damaged { path, source })?;
-    Ok(result)
+    text.rewind().map_err(|e| StoreError::io(&path, "read the result", e))?;
+    serde_json::from_reader(guarded(&mut text)).map_err(malformed)
+}
+
+/// Within the bounds of a result, whatever becomes of the file while it is read.
+fn guarded(text: impl Read) -> impl Read {
+    BufReader::with_capacity(64 << 10, Guard::new(text.take(MAX_FILE_BYTES)))
+}
+
+/// What identifies the file, whatever its version; no more of it is read than that takes.
+fn head(text: impl Read) -> Result<(String, u32), serde_json::Error> {
+    struct Head<'a>(&'a mut (Option<String>, Option<u32>));
+    impl<'de> Visitor<'de> for Head<'_> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object with `format` and `version`")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            let (format, version) = self.0;
+            while format.is_none() || version.is_none() {
+                match map.next_key::<String>()?.as_deref() {
+                    Some("format") => *format = Some(map.next_value()?),
+                    Some("version") => *version = Some(map.next_value()?),
+                    Some(_) => drop(map.next_value::<IgnoredAny>()?),
+                    None => {
+                        let missing = if format.is_none() { "format" } else { "version" };
+                        return Err(serde::de::Error::missing_field(missing));
+                    }
+                }
+            }
+            Ok(())
+        }
+    }
+    let mut found = (None, None);
+    let ended = serde_json::Deserializer::from_reader(text).deserialize_map(Head(&mut found));
+    match (found, ended) {
+        // That the object has not ended yet is no concern of ours.
+        ((Some(format), Some(version)), _) => Ok((format, version)),
+        (_, Err(error)) => Err(error),
+        (_, Ok(())) => Err(serde::de::Error::missing_field("format")),
+    }
 }

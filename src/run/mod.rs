@@ -15,6 +15,7 @@ use crate::fleet::{Connections, Destination, FleetError, Setup};
 use crate::net::dial::Endpoint;
 use crate::net::trust::{self, Trust, TrustError};
 use crate::plan::{Plan, Target};
+use crate::report;
 use crate::result::files::Growing;
 use crate::result::{self, file, store};
 use crate::time::{Clock, UnixTime};
@@ -119,6 +120,8 @@ pub fn execute(
     match run {
         Ok((result, stamps)) => {
             store::write(&folder, &result)?;
+            store::write_table(&folder, "percentiles.csv", &report::csv::percentiles(&result))?;
+            store::write_table(&folder, "failures.csv", &report::csv::failures(&result))?;
             Ok(Finished { result, folder, stamps })
         }
         Err(error) => {

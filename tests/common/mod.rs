@@ -83,6 +83,7 @@ impl Place {
                 let entry = entry.expect("the folder is readable");
                 let name = entry.file_name().into_string().expect("a plain name");
                 let text = std::fs::read_to_string(entry.path().join("result.json")).ok()?;
+                muster::result::read(&entry.path()).expect("the program reads back what it wrote");
                 Some((name, serde_json::from_str(&text).expect("a whole result")))
             })
             .collect();

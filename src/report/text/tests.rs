@@ -92,6 +92,31 @@ fn few_samples_show_no_quantile_that_means_nothing() {
 }
 
 #[test]
+fn colour_on_a_wide_terminal() {
+    insta::assert_snapshot!(shown(Story::Healthy, 100, true).replace('\u{1b}', "ESC"));
+}
+
+/// With percentiles that were asked for.
+fn with_percentiles(percents: &[f64], width: usize) -> String {
+    let result = result(Story::Failing);
+    let percentiles = result.percentiles(percents).expect("it is whole");
+    let options = Options { width, colour: false, directory: None };
+    let text = render_percentiles(&result, &options, &percentiles);
+    assert!(text.lines().all(|line| columns(line) <= width), "{text}");
+    text
+}
+
+#[test]
+fn two_percentiles_that_were_asked_for() {
+    insta::assert_snapshot!(with_percentiles(&[50.0, 95.0], 100));
+}
+
+#[test]
+fn more_percentiles_than_fit_are_continued_below() {
+    insta::assert_snapshot!(with_percentiles(&[1.0, 5.0, 25.0, 75.0, 95.0, 99.95, 99.999], 80));
+}
+
+#[test]
 fn a_result_from_a_stranger_cannot_move_the_cursor() {
     let mut hostile = result(Story::Failing);
     hostile.facts.scenario = "a\u{1b}[2J\u{202e}b".to_owned();
