@@ -10,7 +10,7 @@ use toml::de::DeTable;
 use crate::document::node::{self, Node, Value};
 use crate::document::schema::{Key, MAX_DURATIONS, MAX_NAME, OneOf, Shape, Table};
 use crate::document::source::SourceId;
-use crate::document::{MAX_ELEMENTS, MAX_NAMED};
+use crate::document::{MAX_ELEMENTS, MAX_NAMED, MAX_TABLES};
 
 /// The schema of a document whose top level is `root`.
 ///
@@ -105,7 +105,7 @@ fn shape(shape: &Shape) -> Json {
             "type": "object",
             "propertyNames": { "pattern": format!("^[a-z0-9_-]{{1,{MAX_NAME}}}$") },
             "additionalProperties": reference(table),
-            "maxProperties": MAX_NAMED,
+            "maxProperties": MAX_TABLES,
         }),
         Shape::Array(table) => json!({
             "type": "array",

@@ -37,5 +37,9 @@ pub const MAX_DOCUMENT_SIGNS: usize = 150_000;
 /// The most tables of an array.
 pub const MAX_ELEMENTS: usize = 100;
 
-/// The most entries of a table whose keys the user chooses: each population keeps its own histograms.
+/// The most tables under names that the user chooses. Each fleet keeps histograms of its own, some 5 MiB in memory, and
+/// a result with more of them might not be read again.
+pub const MAX_TABLES: usize = 100;
+
+/// The most entries of a table whose keys the user chooses, where they are no tables.
 pub const MAX_NAMED: usize = 1_000;

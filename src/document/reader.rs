@@ -9,7 +9,7 @@ use crate::document::source::Origin;
 use crate::document::values::{
     Given, Refusal, Spanned, choice, count, duration, listed, nearest, quantity, read_node, wrong_kind,
 };
-use crate::document::{Diagnostic, Diagnostics, MAX_ELEMENTS, MAX_NAMED};
+use crate::document::{Diagnostic, Diagnostics, MAX_ELEMENTS, MAX_NAMED, MAX_TABLES};
 use crate::units::{ByteSize, Rate, Share, show_count};
 
 /// One table while it is read.
@@ -234,21 +234,23 @@ impl<'a> Reader<'a> {
         elements.iter().take(MAX_ELEMENTS).filter_map(open).collect()
     }
 
-    /// The entries of the table `name`, whose keys the user chooses; the first [`MAX_NAMED`] of them.
+    /// The entries of the table `name`, whose keys the user chooses; the first [`MAX_TABLES`] or
+    /// [`MAX_NAMED`] of them.
     pub fn named_entries(&self, name: &str, diagnostics: &mut Diagnostics) -> &'a [Entry] {
         let Some(entry) = self.entry(name) else { return &[] };
+        let most = if matches!(self.key(name).shape, Shape::Tables(_)) { MAX_TABLES } else { MAX_NAMED };
         match &entry.node.value {
             Value::Table(entries) => {
-                if entries.len() > MAX_NAMED {
+                if entries.len() > most {
                     diagnostics.push(
                         Diagnostic::error(
                             entry.key_origin,
-                            format!("`{name}` has more than {} entries", show_count(MAX_NAMED as u64)),
+                            format!("`{name}` has more than {} entries", show_count(most as u64)),
                         )
                         .help("check that this is meant; one fleet may have many devices"),
                     );
                 }
-                &entries[..entries.len().min(MAX_NAMED)]
+                &entries[..entries.len().min(most)]
             }
             Value::Unknown => &[],
             _ => {

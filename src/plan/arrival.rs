@@ -97,7 +97,7 @@ pub struct Instants<'a> {
 }
 
 /// Up to so many drawn instants are looked at one by one when a question is about all of them; beyond, the answer is
-/// the expected value, which at that size is as good (one in a thousand off). A scenario may ask for each of 1,000 fleets.
+/// the expected value, which at that size is as good (one in a thousand off). A scenario may ask for each of 100 fleets.
 const WALKED: u64 = 1_000_000;
 
 impl<'a> Starts<'a> {

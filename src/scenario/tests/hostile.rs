@@ -25,7 +25,7 @@ fn hostile_files_of_every_shape_are_refused_in_a_few_lines() {
             "`version`",
         ),
         ("unknown keys", numbered(&|n| format!("k{n} = 1\n"), 30_000), "not shown)"),
-        ("fleets", numbered(&|n| format!("[fleet.f{n}]\n"), 20_000), "`fleet` has more than 1,000 entries"),
+        ("fleets", numbered(&|n| format!("[fleet.f{n}]\n"), 20_000), "`fleet` has more than 100 entries"),
         (
             "metrics",
             format!("[thresholds]\n{}", numbered(&|n| format!("m{n} = ''\n"), 20_000)),
