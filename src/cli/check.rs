@@ -1,6 +1,5 @@
 //! `muster check`: what a scenario comes to, without starting anything.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
@@ -11,7 +10,7 @@ use super::{exit, terminal};
 use crate::document::resolve::ResolvedOrigin;
 use crate::plan::load::Load;
 use crate::report::plan::{self, Checked};
-use crate::run::{machine, preflight, tell};
+use crate::run::{machine, preflight};
 use crate::scenario;
 
 /// Arguments of `muster check`.
@@ -45,7 +44,7 @@ pub(super) fn run(arguments: &Arguments, matches: Option<&ArgMatches>) -> u8 {
     let mut worst = exit::PASS;
     for (index, path) in arguments.scenarios.iter().enumerate() {
         if index > 0 && !arguments.quiet && !arguments.json && worst == exit::PASS {
-            print("\n");
+            terminal::print(b"\n");
         }
         worst = worst.max(one(path, arguments, matches));
     }
@@ -88,7 +87,7 @@ fn one(path: &Path, arguments: &Arguments, matches: Option<&ArgMatches>) -> u8 {
     } else {
         plan::render(&checked, terminal::stdout_columns(), terminal::stdout_has_colour())
     };
-    print(&text)
+    terminal::print(text.as_bytes())
 }
 
 fn to_json(path: &Path, checked: &Checked<'_>) -> serde_json::Value {
@@ -120,16 +119,4 @@ fn to_json(path: &Path, checked: &Checked<'_>) -> serde_json::Value {
         "throttled": checked.throttled,
         "descriptor_limit": checked.descriptors,
     })
-}
-
-/// Prints to standard output; a reader that has gone away is no fault of the scenario, but is told by the exit code.
-fn print(text: &str) -> u8 {
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Ok(()) => exit::PASS,
-        Err(error) => {
-            tell(format_args!("error: cannot write to standard output: {error}"));
-            exit::FAILED
-        }
-    }
 }

@@ -3,7 +3,7 @@
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-use super::{Cli, man};
+use super::{Cli, terminal};
 
 /// Arguments of `muster completions`.
 #[derive(Debug, clap::Args)]
@@ -20,7 +20,7 @@ pub(super) struct Arguments {
 
 /// Prints the script.
 pub(super) fn run(arguments: &Arguments) -> u8 {
-    man::print(&script(arguments.shell))
+    terminal::print(&script(arguments.shell))
 }
 
 fn script(shell: Shell) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! `muster list`: the runs in a folder.
 
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use super::{exit, terminal};
@@ -40,8 +40,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     } else {
         report::list::render(&entries, terminal::stdout_columns(), terminal::stdout_has_colour())
     };
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match terminal::write_out(text.as_bytes()) {
         Ok(()) => exit::PASS,
         Err(error) => {
             tell(format_args!("error: cannot write the list: {error}"));

@@ -1,12 +1,11 @@
 //! `muster man`: the manual, from the same words as `--help`.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::CommandFactory as _;
 use clap_mangen::Man;
 
-use super::{Cli, exit};
+use super::{Cli, exit, terminal};
 use crate::run::tell;
 
 /// Arguments of `muster man`.
@@ -28,7 +27,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         Err(error) => return failed(format_args!("cannot write the manual: {error}")),
     };
     let Some(dir) = &arguments.dir else {
-        return pages.first().map_or(exit::FAILED, |(_, page)| print(page));
+        return pages.first().map_or(exit::FAILED, |(_, page)| terminal::print(page));
     };
     if let Err(error) = std::fs::create_dir_all(dir) {
         return failed(format_args!("cannot create {}: {error}", dir.display()));
@@ -40,15 +39,6 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         }
     }
     exit::PASS
-}
-
-/// Prints to standard output.
-pub(super) fn print(text: &[u8]) -> u8 {
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text).and_then(|()| stdout.flush()) {
-        Ok(()) => exit::PASS,
-        Err(error) => failed(format_args!("cannot write to standard output: {error}")),
-    }
 }
 
 fn failed(text: std::fmt::Arguments<'_>) -> u8 {

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write as _};
 
 use clap::ValueEnum;
 
-use super::exit;
+use super::{exit, terminal};
 use crate::run::tell;
 
 /// Arguments of `muster new`.
@@ -66,8 +66,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
             let told = format!(
                 "Wrote {word}: a scenario of kind {kind}, every key explained. Next:\n\n    muster check {word}\n    muster run {word}\n"
             );
-            let mut stdout = std::io::stdout().lock();
-            match stdout.write_all(told.as_bytes()).and_then(|()| stdout.flush()) {
+            match terminal::write_out(told.as_bytes()) {
                 Ok(()) => exit::PASS,
                 Err(error) => {
                     tell(format_args!("error: {path} is written; cannot say so on standard output: {error}"));
@@ -146,9 +145,10 @@ mod tests {
 
     /// What the file of that kind means, written under a name that does it no good.
     fn plan(kind: Kind) -> Plan {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("the temporary folder is writable");
         let path = folder.path().join("it's \"mine\" ${env:HOME}.toml");
-        std::fs::write(&path, kind.text(path.to_str().unwrap())).unwrap();
+        let shown = path.to_str().expect("names of temporary files are ASCII");
+        std::fs::write(&path, kind.text(shown)).expect("the folder is writable");
         let loaded = scenario::load(&path, &scenario::Options::default(), &|name| panic!("asks for {name}"));
         let loaded = loaded.unwrap_or_else(|told| panic!("{kind:?}\n{}", told.render(false, None)));
         assert!(loaded.warnings.is_empty(), "{}", loaded.warnings.render(false, None));
@@ -183,16 +183,20 @@ mod tests {
     #[test]
     fn the_target_in_the_comments_of_onboarding_loads() {
         let text = Kind::Onboarding.text("x.toml");
-        let (before, target) = text.split_once("# [target]\n").unwrap();
-        let (target, after) = target.split_once("\n\n").unwrap();
-        let target: String =
-            target.lines().map(|line| format!("{}\n", line.strip_prefix("# ").unwrap())).collect();
-        let (after, _) = after.split_once("# How the emulator's DPS").unwrap();
+        let (before, target) =
+            text.split_once("# [target]\n").expect("the scenario has the table as a comment");
+        let (target, after) = target.split_once("\n\n").expect("an empty line ends the table");
+        let target: String = target
+            .lines()
+            .map(|line| format!("{}\n", line.strip_prefix("# ").expect("each of its lines is a comment")))
+            .collect();
+        let (after, _) =
+            after.split_once("# How the emulator's DPS").expect("the emulator comes after the target");
         let text = format!("{before}[target]\n{target}\n{after}")
             .replace("\"generated\"", "{ env = \"GROUP_KEY\" }");
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("the temporary folder is writable");
         let path = folder.path().join("x.toml");
-        std::fs::write(&path, &text).unwrap();
+        std::fs::write(&path, &text).expect("the folder is writable");
         let loaded = scenario::load(&path, &scenario::Options::default(), &|_| None);
         let plan = loaded.unwrap_or_else(|told| panic!("{}\n{text}", told.render(false, None))).plan;
         assert!(matches!(plan.target, Target::Azure(_)));

@@ -90,7 +90,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     let text = show(&result, &percentiles, arguments);
     let (written, target) = match &arguments.output {
         Some(path) => (write_new(path, &text), path.display().to_string()),
-        None => (write_out(&text), "standard output".to_owned()),
+        None => (terminal::write_out(text.as_bytes()), "standard output".to_owned()),
     };
     match written {
         Ok(()) => exit::PASS,
@@ -123,12 +123,6 @@ fn show(result: &RunResult, percentiles: &Percentiles, arguments: &Arguments) ->
         Format::Csv => report::csv::percentiles_of(percentiles),
         Format::Markdown => report::markdown::render(result, percentiles),
     }
-}
-
-fn write_out(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
 }
 
 fn write_new(path: &Path, text: &str) -> io::Result<()> {

@@ -1,6 +1,5 @@
 //! `muster run`: the main job.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::{exit, progress, terminal};
@@ -114,8 +113,7 @@ fn show(finished: &run::Finished, quiet: bool) -> u8 {
         report::render(&finished.result, &options)
     };
     let code = finished.result.judgement.as_ref().map_or(exit::FAILED, |judgement| judgement.exit_code);
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match terminal::write_out(text.as_bytes()) {
         Ok(()) => code,
         Err(error) => {
             tell(format_args!("error: cannot write the summary: {error}; the result is in {folder}"));

@@ -1,16 +1,13 @@
 //! `muster schema`: the scenario format for editors.
 
-use std::io::Write as _;
-
-use super::exit;
+use super::{exit, terminal};
 use crate::document::json_schema;
 use crate::run::tell;
 use crate::scenario::keys;
 
 /// Prints the JSON Schema of scenario files.
 pub(super) fn run() -> u8 {
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text().as_bytes()).and_then(|()| stdout.flush()) {
+    match terminal::write_out(text().as_bytes()) {
         Ok(()) => exit::PASS,
         Err(error) => {
             tell(format_args!("error: cannot write the schema: {error}"));

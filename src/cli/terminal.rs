@@ -1,9 +1,33 @@
 //! What the terminal can show.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write as _};
+
+use super::exit;
+use crate::run::tell;
 
 /// Widest text that is written, in columns.
 const WIDEST: usize = 100;
+
+/// Writes to standard output and flushes it, so that a reader that has gone away is noticed.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn write_out(text: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text)?;
+    stdout.flush()
+}
+
+/// The same as the last thing a command does; a reader that has gone away is told by the exit code.
+pub(super) fn print(text: &[u8]) -> u8 {
+    match write_out(text) {
+        Ok(()) => exit::PASS,
+        Err(error) => {
+            tell(format_args!("error: cannot write to standard output: {error}"));
+            exit::FAILED
+        }
+    }
+}
 
 /// Whether standard output takes colour.
 pub(super) fn stdout_has_colour() -> bool {

@@ -1,6 +1,6 @@
 //! A result for a pull request or a wiki: verdict, thresholds, tables.
 
-use super::table::{figure, nanos, verdict_word, what_was_done};
+use super::table::{figure, nanos, step_cells, verdict_word, what_was_done};
 use crate::result::file::{Measured, RunResult};
 use crate::result::percentiles::{Percentiles, Row};
 use crate::text::Untrusted;
@@ -55,16 +55,9 @@ fn steps(text: &mut String, result: &RunResult) {
     }
     let rows = groups.iter().flat_map(|(name, measured)| {
         measured.steps.iter().map(move |step| {
-            vec![
-                name.clone(),
-                safe(&step.kind),
-                show_count(step.all.due),
-                show_count(step.all.acknowledged.saturating_add(step.all.written)),
-                show_count(step.failed),
-                show_count(step.unknown),
-                show_count(step.not_sent),
-                step.rate_per_s.map_or("–".to_owned(), |rate| format!("{rate:.1}/s")),
-            ]
+            let mut row = vec![name.clone(), safe(&step.kind)];
+            row.extend(step_cells(step));
+            row
         })
     });
     table(text, "Steps", &heads.map(str::to_owned), 2, rows);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::result::file::{Figure, RunResult, Verdict};
+use crate::result::file::{Figure, RunResult, Step, Verdict};
 use crate::text::Untrusted;
 use crate::units::{show_count, show_duration};
 
@@ -165,6 +165,18 @@ pub(super) fn what_was_done(result: &RunResult) -> String {
         did.push(format!("{sent} of {due} messages acknowledged"));
     }
     did.join(" · ")
+}
+
+/// Due, acknowledged (or written, where nothing confirms), failed, unknown, not sent, and the rate.
+pub(super) fn step_cells(step: &Step) -> [String; 6] {
+    [
+        show_count(step.all.due),
+        show_count(step.all.acknowledged.saturating_add(step.all.written)),
+        show_count(step.failed),
+        show_count(step.unknown),
+        show_count(step.not_sent),
+        step.rate_per_s.map_or("–".to_owned(), |rate| format!("{rate:.1}/s")),
+    ]
 }
 
 #[cfg(test)]

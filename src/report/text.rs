@@ -1,6 +1,8 @@
 //! The summary on standard output: verdict first, then what led to it, then what it cost.
 
-use super::table::{Look, Page, columns, figure, left, nanos, right, safe, verdict_word, what_was_done};
+use super::table::{
+    Look, Page, columns, figure, left, nanos, right, safe, step_cells, verdict_word, what_was_done,
+};
 use crate::result::file::{Ended, FailureGroup, Judgement, Measured, RunResult, Step, Verdict};
 use crate::result::percentiles::{Percentiles, Row};
 use crate::units::show_count;
@@ -179,15 +181,8 @@ fn steps(page: &mut Page, result: &RunResult) {
         for step in &measured.steps {
             // What was written without confirmation (QoS 0) has no column of its own: it says so beside the name.
             let written = if step.all.written > 0 { " *" } else { "" };
-            let cells = [
-                show_count(step.all.due),
-                show_count(step.all.acknowledged.saturating_add(step.all.written)),
-                show_count(step.failed),
-                show_count(step.unknown),
-                show_count(step.not_sent),
-                step.rate_per_s.map_or("–".to_owned(), |rate| format!("{rate:.1}/s")),
-            ];
-            let cells: String = cells.iter().zip(widths).map(|(cell, width)| right(cell, width)).collect();
+            let cells: String =
+                step_cells(step).iter().zip(widths).map(|(cell, width)| right(cell, width)).collect();
             page.line(&format!("{}{cells}", left(&format!("  {}{written}", safe(&step.kind)), label)));
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{ArgGroup, ValueEnum};
 use zeroize::Zeroizing;
 
-use super::exit;
+use super::{exit, terminal};
 use crate::run::tell;
 use crate::time::{Clock, UnixTime};
 use crate::units::parse_duration;
@@ -335,16 +335,13 @@ impl Output {
             Some((path, file)) => file
                 .write_all(bytes)
                 .map_err(|error| Failure::Failed(format!("cannot write {}: {error}", path.display()))),
-            None => {
-                let mut stdout = std::io::stdout().lock();
-                stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| {
-                    if error.kind() == std::io::ErrorKind::BrokenPipe {
-                        Failure::Closed
-                    } else {
-                        Failure::Failed(format!("cannot write to standard output: {error}"))
-                    }
-                })
-            }
+            None => terminal::write_out(bytes).map_err(|error| {
+                if error.kind() == std::io::ErrorKind::BrokenPipe {
+                    Failure::Closed
+                } else {
+                    Failure::Failed(format!("cannot write to standard output: {error}"))
+                }
+            }),
         }
     }
 
