@@ -1,6 +1,7 @@
 //! `muster report` and `muster list` as a program: stored results, whole and damaged.
 
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 mod common;
 
@@ -73,6 +74,15 @@ fn a_report_goes_to_a_file_that_is_not_there_yet() {
     assert_eq!(std::fs::read_to_string(place.path().join("report.txt")).expect("still there"), written);
 }
 
+/// The text of a result with the checksum that belongs to it.
+fn sealed(mut result: Value) -> Vec<u8> {
+    result.as_object_mut().expect("an object").remove("checksum");
+    let text = serde_json::to_string_pretty(&result).expect("plain data");
+    let body = text.trim_end_matches("\n}").to_owned() + ",\n  \"checksum\": \"";
+    let digits: String = Sha256::digest(&body).iter().map(|byte| format!("{byte:02x}")).collect();
+    (body + &digits + "\"\n}\n").into_bytes()
+}
+
 #[test]
 fn what_is_no_result_is_refused_with_exit_code_2_and_without_a_hang() {
     let place = place();
@@ -80,9 +90,9 @@ fn what_is_no_result_is_refused_with_exit_code_2_and_without_a_hang() {
     let changed = |change: fn(&mut Value)| {
         let mut value: Value = serde_json::from_slice(&whole).expect("JSON");
         change(&mut value);
-        serde_json::to_vec(&value).expect("plain data")
+        sealed(value)
     };
-    let head = br#"{"format":"muster-result","version":1,"facts":"#;
+    let head = br#"{"format":"muster-result","version":2,"facts":"#;
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
         ("empty", Vec::new(), "cut short"),
         ("zeros", vec![0; 70 << 20], "larger than 64 MiB"),
@@ -95,7 +105,12 @@ fn what_is_no_result_is_refused_with_exit_code_2_and_without_a_hang() {
             "longer than any",
         ),
         ("cut short", whole[..whole.len() - 2].to_vec(), "cut short"),
-        ("version", changed(|result| result["version"] = json!(2)), "has version 2"),
+        ("version", changed(|result| result["version"] = json!(1)), "has version 1"),
+        (
+            "other seed",
+            String::from_utf8_lossy(&whole).replace("\"seed\": 7", "\"seed\": 8").into_bytes(),
+            "was changed since it was written, its checksum says",
+        ),
         (
             "histogram",
             changed(|result| {
@@ -146,8 +161,9 @@ fn runs_are_listed_newest_first_and_damaged_ones_with_the_reason() {
     for folder in ["stored/half", "stored/newer"] {
         std::fs::create_dir(place.path().join(folder)).expect("writable");
     }
-    let newer = String::from_utf8(stored()).expect("UTF-8").replace("2026-11-23T", "2026-11-24T");
-    std::fs::write(place.path().join("stored/newer/result.json"), newer).expect("writable");
+    let mut newer: Value = serde_json::from_slice(&stored()).expect("JSON");
+    newer["facts"]["started"] = json!("2026-11-24T23:14:07.542Z");
+    std::fs::write(place.path().join("stored/newer/result.json"), sealed(newer)).expect("writable");
     std::fs::write(place.path().join("stored/half/result.json"), &stored()[..999]).expect("writable");
     let listed = muster(&place, &["list", "stored"]);
     listed.ends_with(0);

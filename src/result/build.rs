@@ -55,6 +55,7 @@ pub fn build(record: &Record, series: &Series, facts: Facts) -> RunResult {
             intervals: series.intervals().iter().map(interval).collect(),
         },
         facts,
+        checksum: String::new(),
     }
 }
 

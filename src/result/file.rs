@@ -17,7 +17,7 @@ pub use measured::*;
 pub const FORMAT: &str = "muster-result";
 
 /// The version of the format that this program writes and reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Everything that is kept of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -42,6 +42,9 @@ pub struct RunResult {
     pub populations: Vec<Population>,
     /// What happened when.
     pub timeline: Timeline,
+    /// SHA-256 of every byte of the file before this text, in 64 lower-case hexadecimal digits; empty until it is stored.
+    #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
+    pub checksum: String,
 }
 
 /// What a run knows besides what was recorded. No secret belongs in here.

@@ -15,6 +15,7 @@ mod histogram;
 pub mod list;
 mod machine;
 pub mod percentiles;
+mod seal;
 pub mod store;
 
 pub use build::build;

@@ -12,6 +12,7 @@ use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
 use super::decode::Damage;
 use super::file::{FORMAT, RunResult, VERSION};
 use super::guard::Guard;
+use super::seal::{Sealed, seal};
 use crate::text::Untrusted;
 use crate::time::UnixTime;
 
@@ -21,6 +22,9 @@ pub const FILE_NAME: &str = "result.json";
 /// The largest file that is read. A run of ten populations and 512 intervals has a tenth of it. It is never in memory
 /// as a whole.
 pub const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// How much of a file is read at once.
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// Directories of one scenario and second before giving up.
 const MAX_SUFFIX: u32 = 999;
@@ -79,6 +83,15 @@ pub enum StoreError {
         path: PathBuf,
         /// Its version.
         found: u32,
+    },
+    /// Not as it was written.
+    #[error(
+        "{path}: was changed since it was written, its checksum says; fetch it again from where it was written",
+        path = path.display()
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
     },
     /// It contradicts itself.
     #[error("{path}: is damaged: {source}; fetch it again from where it was written", path = path.display())]
@@ -165,18 +178,24 @@ pub fn write_table(directory: &Path, name: &str, table: &str) -> Result<(), Stor
 }
 
 fn write_whole(path: &Path, result: &RunResult) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(&text(result)?)?;
+    file.sync_all()
+}
+
+/// What is stored of `result`.
+pub(super) fn text(result: &RunResult) -> io::Result<Vec<u8>> {
+    debug_assert!(result.checksum.is_empty(), "only a stored result has a checksum");
     let mut text = serde_json::to_vec_pretty(result)?;
     text.push(b'\n');
-    let mut file = File::create(path)?;
-    file.write_all(&text)?;
-    file.sync_all()
+    Ok(seal(text))
 }
 
 /// Reads a stored result: a file, or the directory of a run. All figures in it are worked out again.
 ///
 /// # Errors
 /// [`StoreError`] if it cannot be read, is no ordinary file or larger than [`MAX_FILE_BYTES`], is of another version, is
-/// not a result, or contradicts itself.
+/// not a result, was changed since it was written, or contradicts itself.
 pub fn read(path: &Path) -> Result<RunResult, StoreError> {
     let (path, file) = open(path)?;
     parse(&path, file)
@@ -201,11 +220,12 @@ pub(super) fn open(path: &Path) -> Result<(PathBuf, File), StoreError> {
 
 pub(super) fn parse(path: &Path, text: impl Read + Seek) -> Result<RunResult, StoreError> {
     let mut result: RunResult = parse_as(path, text)?;
+    result.checksum.clear();
     result.refresh().map_err(|source| StoreError::Damaged { path: path.to_owned(), source })?;
     Ok(result)
 }
 
-/// Reads what begins like a result of this version as `T`, which is not checked yet.
+/// Reads what begins like a result of this version, and is as it was written, as `T`. What it says is not checked yet.
 pub(super) fn parse_as<T: DeserializeOwned>(
     path: &Path,
     mut text: impl Read + Seek,
@@ -215,20 +235,28 @@ pub(super) fn parse_as<T: DeserializeOwned>(
         path: path.clone(),
         reason: Untrusted::new(&e.to_string()).terminal(),
     };
-    let (format, version) = head(guarded(&mut text)).map_err(malformed)?;
+    let (format, version) =
+        head(BufReader::with_capacity(BUFFER_BYTES, bounded(&mut text))).map_err(malformed)?;
     if format != FORMAT {
         return Err(StoreError::Malformed { path, reason: format!("`format` is not `{FORMAT}`") });
     }
     if version != VERSION {
         return Err(StoreError::Version { path, found: version });
     }
-    text.rewind().map_err(|e| StoreError::io(&path, "read the result", e))?;
-    serde_json::from_reader(guarded(&mut text)).map_err(malformed)
+    let failed = |e| StoreError::io(&path, "read the result", e);
+    text.rewind().map_err(failed)?;
+    let mut sealed = Sealed::new(bounded(text));
+    let read =
+        serde_json::from_reader(BufReader::with_capacity(BUFFER_BYTES, &mut sealed)).map_err(malformed)?;
+    match sealed.finish().map_err(failed)? {
+        true => Ok(read),
+        false => Err(StoreError::Changed { path }),
+    }
 }
 
 /// Within the bounds of a result, whatever becomes of the file while it is read.
-fn guarded(text: impl Read) -> impl Read {
-    BufReader::with_capacity(64 << 10, Guard::new(text.take(MAX_FILE_BYTES)))
+fn bounded(text: impl Read) -> impl Read {
+    Guard::new(text.take(MAX_FILE_BYTES))
 }
 
 /// What identifies the file, whatever its version; no more of it is read than that takes.
