@@ -59,10 +59,18 @@ names! {
     Exchange {
         /// `PUT …/register` at DPS.
         DpsPut = "dps.put",
-        /// `GET …/operations/…` at DPS.
+        /// The register request to DPS over MQTT.
+        DpsRegister = "dps.register",
+        /// The question for an operation's status: `GET …/operations/…`, or its like over MQTT.
         DpsPoll = "dps.poll",
         /// `POST …/messages/events` at the hub.
         HttpPost = "http.post",
+        /// CONNECT until CONNACK, at DPS and hub.
+        MqttConnect = "mqtt.connect",
+        /// SUBSCRIBE until SUBACK, at DPS and hub.
+        MqttSubscribe = "mqtt.subscribe",
+        /// PUBLISH of QoS 1 to the hub until PUBACK.
+        MqttPublish = "mqtt.publish",
     }
 }
 
@@ -140,6 +148,14 @@ names! {
         Deadline = "no answer within the deadline",
         /// The connection ended before the answer.
         ConnectionLost = "connection lost before the answer",
+        /// The hub closed the connection in order, with messages unconfirmed: over MQTT it has no other way to throttle.
+        Throttle = "closed by the hub: throttled, probably",
+        /// The hub closed one connection after another before it confirmed a single message: as it does when the daily
+        /// quota is used up.
+        Quota = "closed by the hub: out of quota, probably",
+        /// The hub closed one connection after another while the device was idle or nearly: as it does when another
+        /// connection has the same device id.
+        Takeover = "closed by the hub: taken over, probably",
         /// The run ended, drain included, before the answer.
         RunEnded = "run ended before the answer",
         /// The run was interrupted before the answer.

@@ -7,5 +7,7 @@ pub mod dps;
 pub mod hub;
 pub mod keys;
 pub mod limits;
+pub mod mqtt;
+pub mod protocol;
 pub mod registration;
 pub mod sas;

@@ -6,6 +6,7 @@ pub mod dial;
 pub mod failure;
 pub mod http;
 pub mod memory;
+pub mod mqtt;
 pub mod proxy;
 pub mod stream;
 pub mod trust;

@@ -20,6 +20,7 @@ pub mod roster;
 pub mod telemetry;
 pub mod threshold;
 
+pub use crate::azure::protocol::Protocol;
 pub use arrival::{Arrival, Starts};
 pub use roster::{IdPattern, Roster};
 pub use telemetry::{Offset, OnChange, Rhythm, Telemetry};
@@ -188,29 +189,6 @@ pub enum KeySource {
     Known(Secret),
 }
 
-/// A transport that devices speak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// HTTPS.
-    Https,
-}
-
-impl Protocol {
-    /// As written in scenario files and results.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Https => "https",
-        }
-    }
-
-    /// The port of that protocol at DPS and hub.
-    pub const fn default_port(self) -> u16 {
-        match self {
-            Self::Https => 443,
-        }
-    }
-}
-
 /// Devices that one `[fleet.NAME]` describes.
 #[derive(Debug, Clone)]
 pub struct Population {
@@ -232,6 +210,9 @@ pub struct Population {
     pub connect: Option<Protocol>,
     /// Until when a step must be done, counted from when it is due.
     pub deadlines: Deadlines,
+    /// MQTT: a device says that it is there when it has sent nothing for so long, and expects an answer within half of it
+    /// again; whole seconds, zero for never.
+    pub keep_alive: Duration,
     /// An HTTPS device whose next message is due later than this closes its hub connection until then.
     pub keep_connection: Duration,
     /// What they send; `None` for devices that only connect.

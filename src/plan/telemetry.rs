@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::device::hub::{Qos, Resend};
 use crate::payload::Payloads;
 use crate::rng::{self, Purpose};
 use crate::units::Rate;
@@ -14,6 +15,13 @@ pub struct Telemetry {
     pub rhythm: Arc<Rhythm>,
     /// Messages per device; `None`: until the run ends.
     pub messages: Option<u64>,
+    /// How the hub confirms messages.
+    pub qos: Qos,
+    /// What becomes of messages that were not confirmed when their connection ended.
+    pub resend: Resend,
+    /// MQTT, for a broker that is no IoT Hub: the topic that devices send to, in which `{id}` stands for their id. `None`
+    /// for the hub's own.
+    pub topic: Option<String>,
     /// Messages of one device that may await their acknowledgement at once; at least 1.
     pub in_flight: u32,
     /// Messages of one device that may wait for their turn; one more is not sent (queue full).

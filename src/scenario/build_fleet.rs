@@ -96,6 +96,7 @@ fn population(
             connect: fleet.connect_deadline.or(deadlines.connect),
             send: fleet.send_deadline.or(deadlines.send),
         },
+        keep_alive: Duration::from_secs(60),
         keep_connection: fleet.keep_connection.or(DEFAULT_KEEP_CONNECTION),
         telemetry: fleet.telemetry.as_ref().map(|telemetry| {
             let context =

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::device::hub::{Qos, Resend};
 use crate::document::{Diagnostic, Diagnostics};
 use crate::payload::Longest;
 use crate::plan::{Offset, Rhythm as Planned, Telemetry};
@@ -99,6 +100,9 @@ pub(super) fn telemetry(
             on_change: telemetry.on_change.value().copied(),
         }),
         messages: telemetry.messages.value().copied(),
+        qos: Qos::AtLeastOnce,
+        resend: Resend::None,
+        topic: None,
         in_flight: 1,
         queue: u32::try_from(queue).unwrap_or(u32::MAX),
         payload: payload::build(&telemetry.payloads, longest, files, diagnostics),

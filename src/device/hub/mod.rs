@@ -8,6 +8,26 @@ use crate::time::Instant;
 
 pub mod https;
 
+/// How a hub confirms messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Qos {
+    /// Not at all (MQTT QoS 0): a message is done when it was written.
+    AtMostOnce,
+    /// Each (MQTT QoS 1, and always with HTTPS).
+    #[default]
+    AtLeastOnce,
+}
+
+/// What becomes of messages that were sent and not confirmed when their connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Resend {
+    /// They are unknown.
+    #[default]
+    None,
+    /// They go again on the next connection, marked as duplicates, within their deadline; each stays one step.
+    Duplicates,
+}
+
 /// A telemetry message, ready to go.
 pub struct Message<'a> {
     /// Number of the message among the device's, from 1.
