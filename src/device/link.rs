@@ -3,16 +3,20 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::dps::https::{DpsHttps, Exchanged};
-use super::dps::{Answer, Assigned};
-use super::hub::Message;
+use super::dps::https::DpsHttps;
+use super::dps::mqtt::DpsMqtt;
+use super::dps::{Answer, Assigned, Dps, Exchanged};
 use super::hub::https::HubHttps;
+use super::hub::mqtt::{HubMqtt, Opening};
+use super::hub::{Hub, Message};
 use super::life::{Call, Happened};
+use super::outbox::Owed;
 use super::world::{Identity, Profile, Route, World};
+use crate::azure::protocol::Protocol;
 use crate::azure::sas;
 use crate::net::dial::{Dialled, Endpoint};
 use crate::payload;
-use crate::step::{Class, Exchange, Failure, Party};
+use crate::step::{Class, Exchange, Failure, Party, Phase};
 use crate::text::Secret;
 use crate::time::{Clock, Instant, UnixTime};
 
@@ -25,13 +29,15 @@ const TOKEN_MARGIN: Duration = Duration::from_secs(300);
 /// The connections of one device.
 pub(super) struct Link {
     identity: Identity,
-    dps: Option<DpsHttps>,
+    dps: Option<Dps>,
     operation: Option<String>,
     /// What DPS assigned, or the hub target's own.
     pub(super) assigned: Option<Rc<Assigned>>,
     hub_endpoint: Option<Endpoint>,
     hub_token_expiry: UnixTime,
-    pub(super) hub: Option<HubHttps>,
+    pub(super) hub: Option<Hub>,
+    /// The last packet id that was given out on a hub connection.
+    last_packet_id: u16,
     /// When DPS last answered.
     answered: Option<Instant>,
     /// Whether the call under way still opens its connection.
@@ -57,6 +63,7 @@ impl Link {
             hub_endpoint,
             hub_token_expiry: UnixTime::from_nanos(0),
             hub: None,
+            last_packet_id: 0,
             answered: None,
             opening: false,
         }
@@ -90,11 +97,8 @@ impl Link {
         let Route::Dps { endpoint, host, id_scope, hubs } = &profile.route else {
             return Err(Failure::new(Class::OtherIo, "this population has no DPS"));
         };
-        if !self.dps.as_mut().is_some_and(DpsHttps::is_open) {
-            let dialled = self.dial(world, profile, endpoint, Party::Dps).await?;
-            let resource = sas::dps_resource(id_scope, &self.identity.registration_id);
-            let (token, _) = self.token(world, &resource, Some(sas::REGISTRATION_POLICY));
-            self.dps = Some(DpsHttps::new(dialled.stream, host, &token).await?);
+        if !self.dps.as_mut().is_some_and(Dps::is_open) {
+            self.dps = Some(self.open_dps(world, profile, endpoint, host, id_scope).await?);
         }
         let clock = world.agenda.clock();
         if let (Call::Poll, Some(answered)) = (call, self.answered) {
@@ -107,7 +111,9 @@ impl Link {
                 Exchange::DpsPoll,
                 dps.poll(clock, id_scope, &self.identity.registration_id, operation).await,
             ),
-            _ => (Exchange::DpsPut, dps.register(clock, id_scope, &self.identity.registration_id).await),
+            _ => {
+                (dps.register_exchange(), dps.register(clock, id_scope, &self.identity.registration_id).await)
+            }
         };
         if let Some((started, finished)) = span {
             self.answered = Some(finished);
@@ -139,9 +145,83 @@ impl Link {
         };
         let dialled = self.dial(world, profile, &endpoint, Party::Hub).await?;
         let token = self.hub_token(world, &assigned);
-        self.hub =
-            Some(HubHttps::new(dialled.stream, assigned.hub.raw(), &assigned.device_id, &token).await?);
+        let (host, device_id) = (assigned.hub.raw(), &assigned.device_id);
+        self.hub = Some(match profile.connect {
+            Protocol::Https => {
+                Hub::Https(Box::new(HubHttps::new(dialled.stream, host, device_id, &token).await?))
+            }
+            Protocol::Mqtt => {
+                let opening = Opening {
+                    host,
+                    device_id,
+                    token: &token,
+                    keep_alive_s: profile.keep_alive_s,
+                    topic: profile.sending.as_ref().and_then(|sending| sending.topic.as_deref()),
+                    last_packet_id: self.last_packet_id,
+                };
+                let opened = HubMqtt::open(dialled.stream, world.agenda.clock(), &opening).await;
+                let (hub, (started, finished)) =
+                    opened.inspect_err(|_| Self::book_greeting(world, profile, Party::Hub, None))?;
+                Self::book_greeting(world, profile, Party::Hub, Some(finished.since(started)));
+                Hub::Mqtt(Box::new(hub))
+            }
+        });
         Ok(())
+    }
+
+    async fn open_dps(
+        &mut self,
+        world: &World,
+        profile: &Profile,
+        endpoint: &Endpoint,
+        host: &str,
+        id_scope: &str,
+    ) -> Result<Dps, Failure> {
+        let dialled = self.dial(world, profile, endpoint, Party::Dps).await?;
+        let registration_id = &self.identity.registration_id;
+        let resource = sas::dps_resource(id_scope, registration_id);
+        let (token, _) = self.token(world, &resource, Some(sas::REGISTRATION_POLICY));
+        if profile.provision == Protocol::Https {
+            return Ok(Dps::Https(DpsHttps::new(dialled.stream, host, &token).await?));
+        }
+        let (clock, keep_alive) = (world.agenda.clock(), profile.keep_alive_s);
+        let opened =
+            DpsMqtt::open(dialled.stream, clock, id_scope, registration_id, &token, keep_alive).await;
+        let (dps, opened) = opened.inspect_err(|_| Self::book_greeting(world, profile, Party::Dps, None))?;
+        let (started, finished) = opened.connect;
+        Self::book_greeting(world, profile, Party::Dps, Some(finished.since(started)));
+        let (started, finished) = opened.subscribe;
+        let took = finished.since(started);
+        world.recorder.borrow_mut().exchange(profile.population, Exchange::MqttSubscribe, took, true);
+        Ok(Dps::Mqtt(Box::new(dps)))
+    }
+
+    /// * `took`: `None` if it did not work
+    fn book_greeting(world: &World, profile: &Profile, party: Party, took: Option<Duration>) {
+        let mut books = world.recorder.borrow_mut();
+        let span = took.unwrap_or_default();
+        books.exchange(profile.population, Exchange::MqttConnect, span, took.is_some());
+        if took.is_some() {
+            books.phase(profile.population, party, Phase::Handshake, span);
+        }
+    }
+
+    /// Waits until `at`, and keeps the connection to DPS alive meanwhile.
+    pub(super) async fn wait(&mut self, world: &World, at: Instant) {
+        if let Some(dps) = &mut self.dps {
+            tokio::select! {
+                biased;
+                () = world.agenda.until(at) => return,
+                () = dps.idle(world.agenda.clock()) => {}
+            }
+        }
+        world.agenda.until(at).await;
+    }
+
+    /// Whether the hub connection has to be made anew for a token that is about to expire: MQTT has no other way.
+    pub(super) fn wants_renewal(&self, world: &World) -> bool {
+        matches!(self.hub, Some(Hub::Mqtt(_)))
+            && self.hub_token_expiry < world.agenda.clock().wall() + TOKEN_MARGIN
     }
 
     async fn dial(
@@ -168,15 +248,16 @@ impl Link {
         world: &World,
         profile: &Profile,
         n: u64,
-        sequence: u64,
+        owed: &mut Owed,
     ) -> Result<(), Failure> {
         let (Some(sending), Some(assigned)) = (&profile.sending, self.assigned.clone()) else {
             return Ok(());
         };
+        let sequence = owed.sequence;
         let now = world.agenda.clock().wall();
-        if self.hub_token_expiry < now + TOKEN_MARGIN {
+        if self.hub_token_expiry < now + TOKEN_MARGIN && matches!(self.hub, Some(Hub::Https(_))) {
             let token = self.hub_token(world, &assigned);
-            if let Some(hub) = &mut self.hub {
+            if let Some(Hub::Https(hub)) = &mut self.hub {
                 hub.renew(&token)?;
             }
         }
@@ -188,15 +269,22 @@ impl Link {
             registration_id: &self.identity.registration_id,
             run: &world.run_id,
             sequence,
-            now,
+            now: owed.goes(world.agenda.now(), now),
         };
         let mut rendered = world.rendered.borrow_mut();
         sending.payload.render(&context, &mut rendered);
-        let message =
-            Message { sequence, rendered: &rendered, envelope: &sending.envelopes[rendered.kind()] };
+        let envelope = &sending.envelopes[rendered.kind()];
+        let message = Message { sequence, rendered: &rendered, envelope, packet_id: owed.packet_id };
         world.recorder.borrow_mut().bytes_sent(profile.population, rendered.body().len() as u64);
         match &mut self.hub {
-            Some(hub) => hub.send(world.agenda.clock(), &message),
+            Some(hub) => {
+                let packet_id = hub.send(world.agenda.clock(), &message)?;
+                if let Hub::Mqtt(hub) = hub {
+                    owed.packet_id = Some(packet_id).filter(|id| *id != 0);
+                    self.last_packet_id = hub.last_packet_id();
+                }
+                Ok(())
+            }
             None => Ok(()),
         }
     }

@@ -14,12 +14,15 @@ pub mod dps;
 pub mod hub;
 pub mod life;
 mod link;
+mod mqtt;
+#[cfg(test)]
+mod mqtt_tests;
 pub mod outbox;
 pub mod retry;
 pub mod world;
 
-use hub::Event;
-use hub::https::HubHttps;
+use hub::suspicion::{Gone, Suspicion};
+use hub::{Event, Hub};
 use life::{Call, Ended, Happened, Life, Next};
 use link::Link;
 use outbox::{Outbox, Tick};
@@ -44,6 +47,7 @@ pub async fn live(world: Rc<World>, profile: Rc<Profile>, n: u64, identity: Iden
         outbox: Outbox::default(),
         not_before: None,
         sent_any: false,
+        suspicion: Suspicion::default(),
         world,
         profile,
     };
@@ -61,6 +65,7 @@ struct Device {
     /// The hub asked for no message before this.
     not_before: Option<Instant>,
     sent_any: bool,
+    suspicion: Suspicion,
 }
 
 impl Device {
@@ -117,7 +122,7 @@ impl Device {
     ) -> Option<Happened> {
         let Self { life, link, outbox, world, profile, .. } = self;
         let mut attempt = std::pin::pin!(async {
-            world.agenda.until(at).await;
+            link.wait(world, at).await;
             let now = world.agenda.now();
             if life.ready(now) {
                 world.recorder.borrow_mut().due(profile.population, kind);
@@ -230,7 +235,8 @@ impl Device {
                 let holds = profile.hold && seen == Phase::Running && profile.sending.is_none();
                 match next_due {
                     None if !holds => return self.leave_hub(None),
-                    Some(due) if due.since(now) > profile.keep_connection => {
+                    _ if self.link.wants_renewal(&world) => return self.leave_hub(Some(now)),
+                    Some(due) if !profile.stays_connected() && due.since(now) > profile.keep_connection => {
                         return self.leave_hub(Some(due));
                     }
                     _ => {}
@@ -262,6 +268,7 @@ impl Device {
     /// Takes a report of the hub connection; `false` when the connection is gone.
     fn event(&mut self, event: Event) -> bool {
         let (world, profile) = (&self.world, &self.profile);
+        let exchange = self.link.hub.as_ref().map_or(Exchange::HttpPost, Hub::exchange);
         match event {
             Event::Acknowledged { sequence, started, finished } => {
                 self.outbox.answered(
@@ -272,36 +279,63 @@ impl Device {
                     Outcome::Acknowledged,
                     None,
                 );
+                let took = finished.since(started);
+                world.recorder.borrow_mut().exchange(profile.population, exchange, took, true);
+                self.works(sequence, finished);
+            }
+            Event::Written { sequence, started, finished } => {
+                let span = (started, finished);
+                self.outbox.answered(world, profile, sequence, span, Outcome::Written, None);
+                self.works(sequence, finished);
+            }
+            Event::AcknowledgedAgain => {
                 let mut books = world.recorder.borrow_mut();
-                books.exchange(profile.population, Exchange::HttpPost, finished.since(started), true);
-                if !self.sent_any {
-                    self.sent_any = true;
-                    let took = finished.since(self.due);
-                    books.milestone(profile.population, Milestone::TimeToFirstTelemetry, took);
-                }
-                drop(books);
-                world.narrate(Narration::Sent(sequence));
-                self.life.works();
+                books.exchange(profile.population, exchange, Duration::ZERO, false);
             }
             Event::Refused { sequence, failure, started, finished } => {
                 let outcome = Outcome::Failed(failure.class);
                 self.not_before = failure.retry_after.map(|wait| finished + wait);
                 self.outbox.answered(world, profile, sequence, (started, finished), outcome, Some(&failure));
                 let took = finished.since(started);
-                world.recorder.borrow_mut().exchange(profile.population, Exchange::HttpPost, took, false);
+                world.recorder.borrow_mut().exchange(profile.population, exchange, took, false);
                 world.narrate(Narration::Failed(&failure));
             }
             Event::Lost { failure, unsent } => {
-                self.disconnect(failure, &unsent, Cause::ConnectionLost);
+                let cause = self.suspect(failure.as_ref());
+                self.disconnect(failure, &unsent, cause);
                 return false;
             }
         }
-        if self.link.hub.as_ref().is_some_and(HubHttps::is_over) {
+        if self.link.hub.as_ref().is_some_and(Hub::is_over) {
             // The hub announced the end of the connection with its answer.
             self.disconnect(None, &[], Cause::ConnectionLost);
             return false;
         }
         true
+    }
+
+    /// A message is done.
+    fn works(&mut self, sequence: u64, finished: Instant) {
+        if !self.sent_any {
+            self.sent_any = true;
+            let took = finished.since(self.due);
+            let mut books = self.world.recorder.borrow_mut();
+            books.milestone(self.profile.population, Milestone::TimeToFirstTelemetry, took);
+        }
+        self.world.narrate(Narration::Sent(sequence));
+        self.life.works();
+    }
+
+    /// Why the messages under way are unknown, now that the connection is gone.
+    fn suspect(&mut self, failure: Option<&Failure>) -> Cause {
+        match &self.link.hub {
+            Some(Hub::Mqtt(hub)) => self.suspicion.of(Gone {
+                class: failure.map_or(Class::Closed, |failure| failure.class),
+                awaits_confirmation: hub.awaits_confirmation(),
+                confirmed_any: hub.confirmed_any(),
+            }),
+            _ => Cause::ConnectionLost,
+        }
     }
 
     /// Hands over messages as long as the connection and the window take them.
@@ -313,13 +347,15 @@ impl Device {
             return Ok(());
         }
         self.not_before = None;
-        while self.outbox.may_send(sending) && self.link.hub.as_ref().is_some_and(HubHttps::can_send) {
-            let Some(owed) = self.outbox.take() else { break };
+        while self.outbox.may_send(sending) && self.link.hub.as_ref().is_some_and(Hub::can_send) {
+            let Some(mut owed) = self.outbox.take() else { break };
             if owed.sequence == 1 {
                 world.narrate(Narration::WillSend);
             }
             world.narrate(Narration::Sending(owed.sequence));
-            self.link.send(world, profile, self.n, owed.sequence)?;
+            let handed = self.link.send(world, profile, self.n, &mut owed);
+            self.outbox.sent(owed);
+            handed?;
         }
         Ok(())
     }
@@ -343,6 +379,7 @@ impl Device {
         // With a message waiting, at once; else with the next message: an idle HTTPS device has no need of a connection.
         let failure = failure.unwrap_or_else(|| Failure::new(Class::Closed, "the hub closed the connection"));
         match next.filter(|_| self.outbox.is_idle()) {
+            Some(_) if self.profile.stays_connected() => self.life.lost(now, now, &failure),
             Some(due) => self.life.lost(now, due.max(now), &failure),
             None if self.outbox.is_idle() && self.profile.sending.is_some() => self.life.finish(),
             None => self.life.lost(now, now, &failure),
@@ -409,6 +446,7 @@ mod tests {
 
     use super::*;
     use crate::azure::keys::GroupKey;
+    use crate::azure::protocol::Protocol;
     use crate::net::dial::{Endpoint, Network};
     use crate::net::memory::MemoryNetwork;
     use crate::record::{Recorder, Settings};
@@ -439,6 +477,9 @@ mod tests {
                     id_scope: "0ne".into(),
                     hubs: HubRule::default(),
                 },
+                provision: Protocol::Mqtt,
+                connect: Protocol::Mqtt,
+                keep_alive_s: 60,
                 limits: life::Limits { register: Duration::from_secs(60), connect: Duration::from_secs(30) },
                 send_deadline: Duration::from_secs(30),
                 keep_connection: Duration::from_secs(60),

@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 
+use super::hub::Resend;
 use super::world::{Instants, Profile, Sending, World};
+use crate::azure::protocol::Protocol;
 use crate::step::{Cause, Failure, Observation, Outcome, Reason, StepKind};
-use crate::time::Instant;
+use crate::time::{Instant, UnixTime};
 
 /// What a device owes its hub. Empty until the device was first connected, from when on its telemetry counts.
 #[derive(Default)]
@@ -30,8 +32,12 @@ struct Position {
 pub struct Owed {
     /// Number of the message, from 1.
     pub sequence: u64,
+    /// Under which packet id it went, if it did and the protocol has that.
+    pub packet_id: Option<u16>,
     due: Instant,
     ready: Instant,
+    /// When it first went: one that goes again stays the same step, and the same message.
+    first_sent: Option<(Instant, UnixTime)>,
 }
 
 /// What a [`Outbox::tick`] found.
@@ -76,11 +82,14 @@ impl Outbox {
         !self.waiting.is_empty() && self.under_way.len() < sending.in_flight
     }
 
-    /// Takes the message whose turn it is; it is under way from now on.
+    /// Takes the message whose turn it is; [`Self::sent`] takes it back.
     pub fn take(&mut self) -> Option<Owed> {
-        let owed = self.waiting.pop_front()?;
+        self.waiting.pop_front()
+    }
+
+    /// A message that was taken is under way from now on.
+    pub fn sent(&mut self, owed: Owed) {
         self.under_way.push_back(owed);
-        Some(owed)
     }
 
     /// Waits until a message becomes due or a deadline passes, and books what did.
@@ -115,16 +124,22 @@ impl Outbox {
         if let Some(at) = self.under_way.iter().position(|owed| owed.sequence == sequence)
             && let Some(owed) = self.under_way.remove(at)
         {
+            let started = owed.first_sent.map_or(started, |(first, _)| first.min(started));
             owed.book(world, profile, started, finished, outcome, failure);
         }
     }
 
-    /// The connection is gone: what was under way is unknown, but for messages that were certainly never written, which
-    /// wait again.
+    /// The connection is gone: what was under way is unknown, but for messages that were certainly never written, and for
+    /// all if they go again: those wait.
     pub fn lost(&mut self, world: &World, profile: &Profile, unsent: &[u64], cause: Cause) {
+        let again = profile.sending.as_ref().is_some_and(|sending| sending.resend == Resend::Duplicates);
+        self.give_back(world, profile, unsent, cause, again);
+    }
+
+    fn give_back(&mut self, world: &World, profile: &Profile, unsent: &[u64], cause: Cause, again: bool) {
         let now = world.agenda.now();
         while let Some(owed) = self.under_way.pop_back() {
-            if unsent.contains(&owed.sequence) {
+            if again || unsent.contains(&owed.sequence) {
                 self.waiting.push_front(owed);
             } else {
                 // Response and service time of an unknown message are in no histogram: `started` only orders the instants.
@@ -135,10 +150,10 @@ impl Outbox {
 
     /// Nothing will be sent any more.
     pub fn abandon(&mut self, world: &World, profile: &Profile, cause: Cause, reason: Reason) {
-        self.lost(world, profile, &[], cause);
+        self.give_back(world, profile, &[], cause, false);
         let now = world.agenda.now();
         for owed in std::mem::take(&mut self.waiting) {
-            owed.book(world, profile, now, now, Outcome::NotSent(reason), None);
+            owed.book(world, profile, now, now, owed.never_or(reason, cause), None);
         }
         self.position = None;
     }
@@ -151,7 +166,7 @@ impl Outbox {
             let position = self.position.as_mut().expect("a message that is due has a place in the schedule");
             position.passed += 1;
             position.next_due = position.instants.next().map(|due| position.origin + due);
-            let owed = Owed { sequence: position.passed, due, ready: now };
+            let owed = Owed { sequence: position.passed, packet_id: None, due, ready: now, first_sent: None };
             world.recorder.borrow_mut().due(profile.population, StepKind::Send);
             // A message that can go at once does not take a place in the queue.
             let free = sending.in_flight.saturating_sub(self.under_way.len());
@@ -165,8 +180,16 @@ impl Outbox {
 
     fn expire(&mut self, world: &World, profile: &Profile) -> Tick {
         let now = world.agenda.now();
-        while let Some(owed) = self.waiting.pop_front_if(|owed| owed.due + profile.send_deadline <= now) {
-            owed.book(world, profile, now, now, Outcome::NotSent(Reason::Deadline), None);
+        let is_late = |owed: &mut Owed| owed.due + profile.send_deadline <= now;
+        while let Some(owed) = self.waiting.pop_front_if(is_late) {
+            owed.book(world, profile, now, now, owed.never_or(Reason::Deadline, Cause::Deadline), None);
+        }
+        if profile.connect == Protocol::Mqtt {
+            // The connection is as good as before; a confirmation that comes now is too late.
+            while let Some(owed) = self.under_way.pop_front_if(is_late) {
+                owed.book(world, profile, owed.ready, now, Outcome::Unknown(Cause::Deadline), None);
+            }
+            return Tick::Due;
         }
         let overdue = self.under_way.front().is_some_and(|owed| owed.due + profile.send_deadline <= now);
         if overdue { Tick::Overdue } else { Tick::Due }
@@ -174,6 +197,19 @@ impl Outbox {
 }
 
 impl Owed {
+    /// Takes note that it goes, and says at what wall time it went first.
+    pub fn goes(&mut self, now: Instant, wall: UnixTime) -> UnixTime {
+        self.first_sent.get_or_insert((now, wall)).1
+    }
+
+    /// The outcome of a message that waits: not sent, or unknown if it went before and was to go again.
+    fn never_or(&self, reason: Reason, cause: Cause) -> Outcome {
+        match self.first_sent {
+            None => Outcome::NotSent(reason),
+            Some(_) => Outcome::Unknown(cause),
+        }
+    }
+
     fn book(
         self,
         world: &World,

@@ -8,9 +8,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::dps::Assigned;
-use super::hub::Envelope;
+use super::hub::{Envelope, Resend};
 use super::life::Limits;
 use crate::azure::keys::{DeviceKey, GroupKey};
+use crate::azure::protocol::Protocol;
 use crate::net::dial::{Endpoint, Network};
 use crate::payload::{Payloads, Rendered};
 use crate::record::Recorder;
@@ -53,7 +54,13 @@ pub struct Profile {
     pub limits: Limits,
     /// Deadline of a send, from its due instant.
     pub send_deadline: Duration,
-    /// A hub connection is closed when the next message is due later than this.
+    /// How devices register.
+    pub provision: Protocol,
+    /// How they talk to their hub.
+    pub connect: Protocol,
+    /// Of MQTT, in whole seconds; 0 for none.
+    pub keep_alive_s: u16,
+    /// An HTTPS connection to a hub is closed when the next message is due later than this.
     pub keep_connection: Duration,
     /// What devices send.
     pub sending: Option<Sending>,
@@ -82,6 +89,13 @@ pub enum Key {
     Derived(Rc<GroupKey>),
     /// The device's own.
     Own(DeviceKey),
+}
+
+impl Profile {
+    /// Whether a device keeps its hub connection while nothing is due for long.
+    pub fn stays_connected(&self) -> bool {
+        self.connect == Protocol::Mqtt
+    }
 }
 
 impl Identity {
@@ -185,6 +199,10 @@ pub type Instants = Box<dyn Iterator<Item = Duration>>;
 pub struct Sending {
     /// Messages per device; `None`: until the run ends.
     pub messages: Option<u64>,
+    /// Whether messages that were not confirmed when their connection ended go again.
+    pub resend: Resend,
+    /// MQTT, for a broker that is no hub: where messages go; `{id}` stands for the device's id.
+    pub topic: Option<String>,
     /// Messages that may be under way at once.
     pub in_flight: usize,
     /// Messages that may wait.

@@ -13,7 +13,7 @@ use crate::device::hub::Envelope;
 use crate::device::life::Limits;
 use crate::device::world::{HubRule, Phase, Profile, Route, Sending, Stop, World};
 use crate::net::dial::Network;
-use crate::plan::{Plan, Population, Roster};
+use crate::plan::{Plan, Population, Protocol, Roster};
 use crate::record::{Record, Recorder, Settings};
 use crate::time::{Agenda, Clock};
 
@@ -180,13 +180,21 @@ fn profile(setup: &Setup, index: usize, population: &Population) -> Profile {
         },
         Destination::Hub { endpoint, host } => Route::Hub { endpoint: endpoint.clone(), host: host.clone() },
     };
+    // A device that only registers has no hub, and the protocol towards it does not matter.
+    let connect = population.connect.unwrap_or(Protocol::Mqtt);
     let sending = population.telemetry.clone().map(|telemetry| {
         let (seed, name) = (plan.seed, population.name.clone());
         Sending {
             messages: telemetry.messages,
             in_flight: telemetry.in_flight as usize,
             queue: telemetry.queue as usize,
-            envelopes: telemetry.payload.kinds().map(Envelope::of).collect(),
+            resend: telemetry.resend,
+            topic: telemetry.topic.clone(),
+            envelopes: telemetry
+                .payload
+                .kinds()
+                .map(|payload| Envelope::of(payload, connect, telemetry.qos))
+                .collect(),
             payload: telemetry.payload.clone(),
             instants: Box::new(move |n| Box::new(telemetry.rhythm.instants(seed, &name, n))),
         }
@@ -197,6 +205,9 @@ fn profile(setup: &Setup, index: usize, population: &Population) -> Profile {
         route,
         limits: Limits { register: population.deadlines.register, connect: population.deadlines.connect },
         send_deadline: population.deadlines.send,
+        provision: population.provision.unwrap_or(Protocol::Mqtt),
+        connect,
+        keep_alive_s: u16::try_from(population.keep_alive.as_secs()).unwrap_or(u16::MAX),
         keep_connection: population.keep_connection,
         sending,
         connects: population.connect.is_some(),

@@ -158,6 +158,11 @@ impl PacketStream {
         self.out.len() - self.written
     }
 
+    /// Whether everything in the queue is written.
+    pub fn is_written(&self) -> bool {
+        self.out.is_empty() && !self.unflushed
+    }
+
     /// Writes what is in the queue.
     ///
     /// # Errors

@@ -5,27 +5,19 @@ use http_body_util::Full;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request};
 
-use super::Answer;
+use super::Exchanged;
 use crate::azure::dps;
 use crate::net::http::{self, HttpConnection};
 use crate::net::stream::Stream;
 use crate::step::{Class, Failure};
 use crate::text::Secret;
-use crate::time::{Clock, Instant};
+use crate::time::Clock;
 
 /// A device's connection to DPS.
 pub struct DpsHttps {
     connection: HttpConnection,
     host: HeaderValue,
     authorization: HeaderValue,
-}
-
-/// What came of an exchange.
-pub struct Exchanged {
-    /// What DPS said.
-    pub result: Result<Answer, Failure>,
-    /// When the request was handed over and when the answer was decoded, if there was one.
-    pub span: Option<(Instant, Instant)>,
 }
 
 impl DpsHttps {

@@ -3,11 +3,85 @@
 use std::time::Duration;
 
 use crate::azure::dps::{self, ErrorBody, OperationStatus, RegistrationState};
-use crate::step::{Class, Failure};
+use crate::step::{Class, Exchange, Failure};
 use crate::text::Untrusted;
-use crate::time::UnixTime;
+use crate::time::{Clock, Instant, UnixTime};
 
 pub mod https;
+pub mod mqtt;
+
+/// A device's connection to DPS, over whatever protocol.
+pub enum Dps {
+    /// HTTPS.
+    Https(https::DpsHttps),
+    /// MQTT.
+    Mqtt(Box<mqtt::DpsMqtt>),
+}
+
+impl Dps {
+    /// Whether another request can be made. The connection was idle since the last one, and DPS may have closed it.
+    pub fn is_open(&mut self) -> bool {
+        match self {
+            Self::Https(dps) => dps.is_open(),
+            Self::Mqtt(dps) => dps.is_open(),
+        }
+    }
+
+    /// Registers.
+    pub async fn register(&mut self, clock: &Clock, id_scope: &str, registration_id: &str) -> Exchanged {
+        match self {
+            Self::Https(dps) => dps.register(clock, id_scope, registration_id).await,
+            Self::Mqtt(dps) => dps.register(clock, registration_id).await,
+        }
+    }
+
+    /// Asks how an operation stands.
+    pub async fn poll(
+        &mut self,
+        clock: &Clock,
+        id_scope: &str,
+        registration_id: &str,
+        operation: &str,
+    ) -> Exchanged {
+        match self {
+            Self::Https(dps) => dps.poll(clock, id_scope, registration_id, operation).await,
+            Self::Mqtt(dps) => dps.poll(clock, operation).await,
+        }
+    }
+
+    /// What the books call the register exchange.
+    pub fn register_exchange(&self) -> Exchange {
+        match self {
+            Self::Https(_) => Exchange::DpsPut,
+            Self::Mqtt(_) => Exchange::DpsRegister,
+        }
+    }
+
+    /// Does what the protocol needs between two requests; ends when nothing is left to do. Dropping the future loses
+    /// nothing.
+    pub async fn idle(&mut self, clock: &Clock) {
+        match self {
+            Self::Https(_) => {}
+            Self::Mqtt(dps) => dps.idle(clock).await,
+        }
+    }
+
+    /// Ends the connection in order.
+    pub async fn close(self) {
+        match self {
+            Self::Https(dps) => dps.close().await,
+            Self::Mqtt(dps) => dps.close().await,
+        }
+    }
+}
+
+/// What came of an exchange.
+pub struct Exchanged {
+    /// What DPS said.
+    pub result: Result<Answer, Failure>,
+    /// When the request was handed over and when the answer was decoded, if there was one.
+    pub span: Option<(Instant, Instant)>,
+}
 
 /// What DPS says to register or to a poll.
 #[derive(Debug, Clone, PartialEq)]

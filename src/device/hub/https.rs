@@ -59,8 +59,7 @@ impl HubHttps {
     ///
     /// # Errors
     /// When a property cannot stand in a header; nothing is sent then.
-    pub fn send(&mut self, clock: &Clock, message: &Message<'_>) -> Result<(), Failure> {
-        let envelope = message.envelope;
+    pub fn send(&mut self, clock: &Clock, message: &Message<'_>, envelope: &Headers) -> Result<(), Failure> {
         let mut request = Request::new(Full::new(Bytes::copy_from_slice(message.rendered.body())));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.path.clone();

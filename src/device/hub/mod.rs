@@ -1,12 +1,15 @@
 //! Talking to a hub: one small file per protocol behind the same few operations.
 
 use crate::azure::hub::{ErrorBody, HubError};
-use crate::payload::Rendered;
-use crate::step::{Class, Failure};
+use crate::azure::protocol::Protocol;
+use crate::payload::{Payload, Rendered};
+use crate::step::{Class, Exchange, Failure};
 use crate::text::Untrusted;
-use crate::time::Instant;
+use crate::time::{Clock, Instant};
 
 pub mod https;
+pub mod mqtt;
+pub mod suspicion;
 
 /// How a hub confirms messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,10 +39,93 @@ pub struct Message<'a> {
     pub rendered: &'a Rendered,
     /// What is the same in every message of its kind: content type and encoding, names of application properties.
     pub envelope: &'a Envelope,
+    /// The packet id with which it went before, for one that goes again.
+    pub packet_id: Option<u16>,
 }
 
 /// What messages of one kind have in common, made ready for the protocol once.
-pub type Envelope = https::Headers;
+#[derive(Debug, Clone)]
+pub enum Envelope {
+    /// HTTPS.
+    Https(https::Headers),
+    /// MQTT.
+    Mqtt(mqtt::Bag),
+}
+
+impl Envelope {
+    /// That of `payload` over `protocol`.
+    ///
+    /// * `qos`: for MQTT
+    pub fn of(payload: &Payload, protocol: Protocol, qos: Qos) -> Self {
+        match protocol {
+            Protocol::Https => Self::Https(https::Headers::of(payload)),
+            Protocol::Mqtt => Self::Mqtt(mqtt::Bag::of(payload, qos)),
+        }
+    }
+}
+
+/// A device's connection to its hub, over whatever protocol.
+pub enum Hub {
+    /// HTTPS.
+    Https(Box<https::HubHttps>),
+    /// MQTT.
+    Mqtt(Box<mqtt::HubMqtt>),
+}
+
+impl Hub {
+    /// Whether a message can be handed over now.
+    pub fn can_send(&self) -> bool {
+        match self {
+            Self::Https(hub) => hub.can_send(),
+            Self::Mqtt(hub) => hub.can_send(),
+        }
+    }
+
+    /// Hands a message over; an [`Event`] tells what comes of it. Gives the packet id by which it may go again, if the
+    /// protocol has that.
+    ///
+    /// # Errors
+    /// When the message cannot be put into the protocol's form; nothing is sent then.
+    pub fn send(&mut self, clock: &Clock, message: &Message<'_>) -> Result<u16, Failure> {
+        match (self, message.envelope) {
+            (Self::Https(hub), Envelope::Https(headers)) => hub.send(clock, message, headers).map(|()| 0),
+            (Self::Mqtt(hub), Envelope::Mqtt(bag)) => hub.send(clock, message, bag),
+            _ => Err(Failure::new(Class::OtherIo, "the message was made ready for another protocol")),
+        }
+    }
+
+    /// Waits for the next event. Dropping the future loses nothing.
+    pub async fn event(&mut self, clock: &Clock) -> Event {
+        match self {
+            Self::Https(hub) => hub.event(clock).await,
+            Self::Mqtt(hub) => hub.event(clock).await,
+        }
+    }
+
+    /// Whether the connection has ended while nothing was under way.
+    pub fn is_over(&self) -> bool {
+        match self {
+            Self::Https(hub) => hub.is_over(),
+            Self::Mqtt(hub) => hub.is_over(),
+        }
+    }
+
+    /// What the books call the exchange of a message.
+    pub fn exchange(&self) -> Exchange {
+        match self {
+            Self::Https(_) => Exchange::HttpPost,
+            Self::Mqtt(_) => Exchange::MqttPublish,
+        }
+    }
+
+    /// Ends the connection in order.
+    pub async fn close(self) {
+        match self {
+            Self::Https(hub) => hub.close().await,
+            Self::Mqtt(hub) => hub.close().await,
+        }
+    }
+}
 
 /// What a hub connection reports.
 #[derive(Debug)]
@@ -53,6 +139,17 @@ pub enum Event {
         /// When the answer was decoded.
         finished: Instant,
     },
+    /// The message was written, and the protocol confirms none of its kind.
+    Written {
+        /// Its number.
+        sequence: u64,
+        /// When it was handed over.
+        started: Instant,
+        /// When its last byte was written.
+        finished: Instant,
+    },
+    /// The hub confirmed a message that it had confirmed before.
+    AcknowledgedAgain,
     /// The hub refused the message.
     Refused {
         /// Its number.

@@ -1,0 +1,249 @@
+//! A hub over MQTT: messages of QoS 0 are done when they are written, those of QoS 1 when PUBACK comes.
+
+use std::collections::VecDeque;
+use std::task::{Context, Poll};
+
+use super::{Event, Message, Qos};
+use crate::azure::mqtt::{self, system_property};
+use crate::device::mqtt::{AGENT, Greeting, Session, Span, unexpected, unfit};
+use crate::net::mqtt::{self as net, Packet, Publish};
+use crate::net::stream::Stream;
+use crate::payload::Payload;
+use crate::step::{Class, Failure};
+use crate::text::Secret;
+use crate::time::{Clock, Instant};
+
+/// A device's connection to its hub.
+pub struct HubMqtt {
+    session: Session,
+    /// The topic, or its part before the property bag.
+    topic: Box<str>,
+    has_bag: bool,
+    /// Not confirmed yet, in the order they were sent.
+    unconfirmed: VecDeque<UnderWay>,
+    /// QoS 0: not written yet.
+    unwritten: VecDeque<UnderWay>,
+    /// Whether a message was ever confirmed here.
+    confirmed_any: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct UnderWay {
+    packet_id: u16,
+    sequence: u64,
+    started: Instant,
+}
+
+/// How a device greets its hub.
+pub struct Opening<'a> {
+    /// The hub's name as DPS wrote it.
+    pub host: &'a str,
+    /// The device's id there.
+    pub device_id: &'a str,
+    /// Its token.
+    pub token: &'a Secret,
+    /// Whole seconds; 0 for no keep-alive.
+    pub keep_alive_s: u16,
+    /// For a broker that is no hub: where messages go; `{id}` stands for the device's id.
+    pub topic: Option<&'a str>,
+    /// The last packet id on the connection before, 0 if there was none: ids of messages that go again stay theirs.
+    pub last_packet_id: u16,
+}
+
+impl HubMqtt {
+    /// Greets the hub on `stream`.
+    ///
+    /// # Errors
+    /// What the hub refuses, or the network does.
+    pub async fn open(stream: Stream, clock: &Clock, opening: &Opening<'_>) -> Result<(Self, Span), Failure> {
+        let user_name = mqtt::hub_user_name(opening.host, opening.device_id, AGENT);
+        let greeting = Greeting {
+            client_id: opening.device_id,
+            user_name: &user_name,
+            password: opening.token,
+            // As the SDKs do: subscriptions and queued messages survive a reconnect.
+            clean_session: false,
+            keep_alive_s: opening.keep_alive_s,
+        };
+        let (mut session, connect) = Session::open(stream, clock, &greeting).await?;
+        if opening.last_packet_id != 0 {
+            session.continue_after(opening.last_packet_id);
+        }
+        let topic = match opening.topic {
+            Some(pattern) => pattern.replace("{id}", opening.device_id),
+            None => mqtt::events_prefix(opening.device_id),
+        };
+        let hub = Self {
+            session,
+            topic: topic.into(),
+            has_bag: opening.topic.is_none(),
+            unconfirmed: VecDeque::new(),
+            unwritten: VecDeque::new(),
+            confirmed_any: false,
+        };
+        Ok((hub, connect))
+    }
+
+    /// Hands a message over; an [`Event`] tells what comes of it. Gives the packet id of a message of QoS 1.
+    ///
+    /// # Errors
+    /// When its topic is too long; nothing is sent then.
+    pub fn send(&mut self, clock: &Clock, message: &Message<'_>, bag: &Bag) -> Result<u16, Failure> {
+        let topic = if self.has_bag { bag.topic(&self.topic, message) } else { self.topic.to_string() };
+        let mut builder =
+            Publish::builder().topic_name(topic).map_err(|error| unfit(&format!("{error:?}")))?;
+        let packet_id = match bag.qos {
+            Qos::AtMostOnce => 0,
+            Qos::AtLeastOnce => {
+                let id = message.packet_id.unwrap_or_else(|| self.free_packet_id());
+                builder = builder.qos(net::Qos::AtLeastOnce).packet_id(id).dup(message.packet_id.is_some());
+                id
+            }
+        };
+        let publish =
+            builder.payload(message.rendered.body()).build().map_err(|error| unfit(&format!("{error:?}")))?;
+        let started = clock.now();
+        self.session.publish(started, &publish);
+        let under_way = UnderWay { packet_id, sequence: message.sequence, started };
+        match bag.qos {
+            Qos::AtMostOnce => self.unwritten.push_back(under_way),
+            Qos::AtLeastOnce => self.unconfirmed.push_back(under_way),
+        }
+        Ok(packet_id)
+    }
+
+    /// Ids of messages whose confirmation never came stay taken.
+    fn free_packet_id(&mut self) -> u16 {
+        loop {
+            let id = self.session.next_packet_id();
+            if !self.unconfirmed.iter().any(|message| message.packet_id == id) {
+                return id;
+            }
+        }
+    }
+
+    /// Whether another message can be handed over. So many at most are unconfirmed as there can be in the window, and as
+    /// many again that were given up for being late: a hub that never answers is no reason to grow.
+    pub fn can_send(&self) -> bool {
+        self.session.is_open() && self.unconfirmed.len() < MAX_UNCONFIRMED
+    }
+
+    /// The last packet id that was given out.
+    pub fn last_packet_id(&self) -> u16 {
+        self.session.last_packet_id()
+    }
+
+    /// Whether a message was ever confirmed on this connection.
+    pub fn confirmed_any(&self) -> bool {
+        self.confirmed_any
+    }
+
+    /// Whether a message was sent and is not confirmed.
+    pub fn awaits_confirmation(&self) -> bool {
+        !self.unconfirmed.is_empty()
+    }
+
+    /// Waits for the next event. Dropping the future loses nothing.
+    pub async fn event(&mut self, clock: &Clock) -> Event {
+        std::future::poll_fn(|context| self.poll_event(context, clock)).await
+    }
+
+    fn poll_event(&mut self, context: &mut Context<'_>, clock: &Clock) -> Poll<Event> {
+        loop {
+            let lost = |failure| Poll::Ready(Event::Lost { failure: Some(failure), unsent: Vec::new() });
+            match self.session.poll_next(context, clock) {
+                Poll::Pending if self.session.is_written() => {
+                    let Some(message) = self.unwritten.pop_front() else { return Poll::Pending };
+                    let UnderWay { sequence, started, .. } = message;
+                    return Poll::Ready(Event::Written { sequence, started, finished: clock.now() });
+                }
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(Packet::Puback(id))) => {
+                    let at = self.unconfirmed.iter().position(|message| message.packet_id == id);
+                    if let Some(UnderWay { sequence, started, .. }) =
+                        at.and_then(|at| self.unconfirmed.remove(at))
+                    {
+                        self.confirmed_any = true;
+                        let finished = clock.now();
+                        return Poll::Ready(Event::Acknowledged { sequence, started, finished });
+                    }
+                    if self.session.has_used(id) {
+                        return Poll::Ready(Event::AcknowledgedAgain);
+                    }
+                    return lost(Failure::new(
+                        Class::BadAnswer,
+                        &format!("PUBACK of {id}, which was never sent"),
+                    ));
+                }
+                Poll::Ready(Ok(Packet::Publish(message))) => self.session.confirm(&message),
+                Poll::Ready(Ok(other)) => return lost(unexpected(&other)),
+                Poll::Ready(Err(failure)) => return lost(failure),
+            }
+        }
+    }
+
+    /// Whether the connection has ended.
+    pub fn is_over(&self) -> bool {
+        !self.session.is_open()
+    }
+
+    /// Ends the connection in order.
+    pub async fn close(self) {
+        self.session.close().await;
+    }
+}
+
+/// Twice the largest window.
+const MAX_UNCONFIRMED: usize = 2_000;
+
+/// The property bag that is the same in every message of one kind.
+#[derive(Debug, Clone)]
+pub struct Bag {
+    qos: Qos,
+    /// System properties but the message id, percent-encoded, as they follow it.
+    system: Box<str>,
+    properties: Vec<Property>,
+}
+
+#[derive(Debug, Clone)]
+struct Property {
+    name: Box<str>,
+    /// `None` if its value differs from message to message.
+    constant: Option<Box<str>>,
+}
+
+impl Bag {
+    /// That of `payload`, sent with `qos`.
+    pub fn of(payload: &Payload, qos: Qos) -> Self {
+        let mut system = String::new();
+        mqtt::append_property(&mut system, 0, system_property::CONTENT_TYPE, payload.content_type());
+        if let Some(encoding) = payload.content_encoding() {
+            mqtt::append_property(&mut system, 0, system_property::CONTENT_ENCODING, encoding);
+        }
+        let property = |property: &crate::payload::Property| Property {
+            name: property.name.clone(),
+            constant: property.value.constant().map(Into::into),
+        };
+        Self { qos, system: system.into(), properties: payload.properties().iter().map(property).collect() }
+    }
+
+    /// The topic of a message: system properties first, as the SDKs have it.
+    fn topic(&self, prefix: &str, message: &Message<'_>) -> String {
+        let mut topic = String::with_capacity(prefix.len() + self.system.len() + 64);
+        topic.push_str(prefix);
+        let start = topic.len();
+        // Templates render to printable ASCII; anything else would be a bug that the hub may see.
+        let id = String::from_utf8_lossy(message.rendered.message_id());
+        mqtt::append_property(&mut topic, start, system_property::MESSAGE_ID, &id);
+        topic.push('&');
+        topic.push_str(&self.system);
+        for (property, value) in self.properties.iter().zip(message.rendered.values()) {
+            let value = match &property.constant {
+                Some(constant) => std::borrow::Cow::Borrowed(&**constant),
+                None => String::from_utf8_lossy(value),
+            };
+            mqtt::append_property(&mut topic, start, &property.name, &value);
+        }
+        topic
+    }
+}

@@ -1,0 +1,291 @@
+//! What a device does over MQTT at DPS and hub alike: the greeting, subscribing, keep-alive.
+
+use std::future::Future as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::net::failure::classify;
+use crate::net::mqtt::{
+    Broken, Connack, Connect, ConnectReturnCode, Packet, PacketStream, Publish, Qos, SubEntry, SubOpts,
+    SubackReturnCode, Subscribe,
+};
+use crate::net::stream::Stream;
+use crate::step::{Class, Failure};
+use crate::text::Secret;
+use crate::time::{Clock, Instant, Sleep};
+
+/// The largest packet that is taken of a service: cloud-to-device messages have 64 KB and a topic.
+const MAX_PACKET: u32 = 128 * 1024;
+
+/// The shortest wait for the answer to a ping.
+const MIN_PING_WAIT: Duration = Duration::from_secs(5);
+
+/// How the client names itself in user names.
+pub(super) const AGENT: &str = concat!("muster/", env!("CARGO_PKG_VERSION"));
+
+/// When a request was handed to the connection, and when its answer was decoded.
+pub(super) type Span = (Instant, Instant);
+
+/// What a device says of itself.
+pub(super) struct Greeting<'a> {
+    pub(super) client_id: &'a str,
+    pub(super) user_name: &'a str,
+    pub(super) password: &'a Secret,
+    pub(super) clean_session: bool,
+    /// Whole seconds; 0 for no keep-alive.
+    pub(super) keep_alive_s: u16,
+}
+
+/// An open connection: packets in and out, and keep-alive.
+pub(super) struct Session {
+    packets: PacketStream,
+    keep_alive: Duration,
+    last_sent: Instant,
+    /// When a ping was sent that is not answered yet.
+    pinged: Option<Instant>,
+    /// Armed for some instant at or before the next ping is due; put off when it fires, and not with every packet.
+    timer: Option<Pin<Box<Sleep>>>,
+    is_open: bool,
+    last_packet_id: u16,
+    /// Whether the counter has begun anew.
+    wrapped: bool,
+}
+
+impl Session {
+    /// Sends CONNECT on `stream` and waits for CONNACK.
+    ///
+    /// # Errors
+    /// [`Class::Unauthorized`] for a wrong name or token, else what the service or the network did.
+    pub(super) async fn open(
+        stream: Stream,
+        clock: &Clock,
+        greeting: &Greeting<'_>,
+    ) -> Result<(Self, Span), Failure> {
+        let connect = connect(greeting)?;
+        let started = clock.now();
+        let mut session = Self {
+            packets: PacketStream::new(stream, MAX_PACKET),
+            keep_alive: Duration::from_secs(greeting.keep_alive_s.into()),
+            last_sent: started,
+            pinged: None,
+            timer: None,
+            is_open: true,
+            last_packet_id: 0,
+            wrapped: false,
+        };
+        session.packets.send(&connect);
+        match session.next(clock).await? {
+            Packet::Connack(connack) => accepted(&connack)?,
+            other => return Err(unexpected(&other)),
+        }
+        Ok((session, (started, clock.now())))
+    }
+
+    /// Subscribes to `filter` with QoS 1 and waits for the answer.
+    ///
+    /// # Errors
+    /// [`Class::Rejected`] if the service refuses, else what the network did.
+    pub(super) async fn subscribe(&mut self, clock: &Clock, filter: &str) -> Result<Span, Failure> {
+        let id = self.next_packet_id();
+        let wanted = SubEntry::new(filter, SubOpts::new().set_qos(Qos::AtLeastOnce))
+            .and_then(|entry| Subscribe::builder().packet_id(id).entries(vec![entry]).build())
+            .map_err(|error| unfit(&format!("{error:?}")))?;
+        let started = clock.now();
+        self.packets.send(&wanted);
+        self.last_sent = started;
+        match self.next(clock).await? {
+            Packet::Suback(suback) if suback.packet_id() == id => match suback.return_codes()[..] {
+                [SubackReturnCode::Failure] => {
+                    Err(Failure::new(Class::Rejected, &format!("the subscription to {filter} was refused")))
+                }
+                [_] => Ok((started, clock.now())),
+                _ => Err(Failure::new(Class::BadAnswer, "a SUBACK for another number of subscriptions")),
+            },
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Puts a message in the queue to be written.
+    pub(super) fn publish(&mut self, now: Instant, message: &Publish) {
+        self.packets.send(message);
+        self.last_sent = now;
+    }
+
+    /// Confirms a message of the service, if it wants that.
+    pub(super) fn confirm(&mut self, message: &Publish) {
+        if let (Qos::AtLeastOnce, Some(id)) = (message.qos(), message.packet_id()) {
+            self.packets.send_puback(id);
+        }
+    }
+
+    /// A packet id that the caller knows to be free. They count up, so that a late confirmation is never taken for that
+    /// of another message.
+    pub(super) fn next_packet_id(&mut self) -> u16 {
+        self.last_packet_id = match self.last_packet_id.checked_add(1) {
+            Some(id) => id,
+            None => {
+                self.wrapped = true;
+                1
+            }
+        };
+        self.last_packet_id
+    }
+
+    /// Goes on counting after `id`.
+    pub(super) fn continue_after(&mut self, id: u16) {
+        (self.last_packet_id, self.wrapped) = (id, true);
+    }
+
+    /// The last packet id that was given out; 0 if none was.
+    pub(super) fn last_packet_id(&self) -> u16 {
+        self.last_packet_id
+    }
+
+    /// Whether that packet id was ever in use.
+    pub(super) fn has_used(&self, id: u16) -> bool {
+        self.wrapped || id <= self.last_packet_id
+    }
+
+    /// Whether everything that was put in the queue is written.
+    pub(super) fn is_written(&self) -> bool {
+        self.packets.is_written()
+    }
+
+    /// Whether the connection still is, as far as is known.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// The next packet that is not about keep-alive; writes, pings and watches for the answer meanwhile. Dropping the
+    /// future loses nothing.
+    ///
+    /// # Errors
+    /// When the connection is gone, whoever ended it, or a ping was not answered.
+    pub(super) async fn next(&mut self, clock: &Clock) -> Result<Packet, Failure> {
+        std::future::poll_fn(|context| self.poll_next(context, clock)).await
+    }
+
+    /// See [`Self::next`].
+    pub(super) fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+        clock: &Clock,
+    ) -> Poll<Result<Packet, Failure>> {
+        loop {
+            let failure = match self.packets.poll_next(context) {
+                Poll::Ready(Ok(Some(Packet::Pingresp))) => {
+                    self.pinged = None;
+                    continue;
+                }
+                Poll::Ready(Ok(Some(packet))) => return Poll::Ready(Ok(packet)),
+                Poll::Ready(Ok(None)) => Failure::new(Class::Closed, "the service closed the connection"),
+                Poll::Ready(Err(broken)) => of(broken),
+                Poll::Pending => match self.keep_alive(context, clock) {
+                    Kept::Waiting => return Poll::Pending,
+                    Kept::Pinged => continue,
+                    Kept::Unanswered => Failure::new(Class::NoAnswer, "a ping was not answered"),
+                },
+            };
+            self.is_open = false;
+            return Poll::Ready(Err(failure));
+        }
+    }
+
+    fn keep_alive(&mut self, context: &mut Context<'_>, clock: &Clock) -> Kept {
+        if self.keep_alive.is_zero() {
+            return Kept::Waiting;
+        }
+        loop {
+            let due = match self.pinged {
+                Some(pinged) => pinged + (self.keep_alive / 2).max(MIN_PING_WAIT),
+                None => self.last_sent + self.keep_alive,
+            };
+            let timer = self.timer.get_or_insert_with(|| Box::pin(clock.sleep_until(due)));
+            if timer.as_mut().poll(context).is_pending() {
+                return Kept::Waiting;
+            }
+            self.timer = None;
+            let now = clock.now();
+            if now < due {
+                continue;
+            }
+            if self.pinged.is_some() {
+                return Kept::Unanswered;
+            }
+            self.packets.send_pingreq();
+            (self.pinged, self.last_sent) = (Some(now), now);
+            return Kept::Pinged;
+        }
+    }
+
+    /// Says good-bye and ends the connection in order.
+    pub(super) async fn close(mut self) {
+        if self.is_open {
+            self.packets.send_disconnect();
+        }
+        self.packets.close().await;
+    }
+}
+
+enum Kept {
+    Waiting,
+    Pinged,
+    Unanswered,
+}
+
+fn connect(greeting: &Greeting<'_>) -> Result<Connect, Failure> {
+    Connect::builder()
+        .client_id(greeting.client_id)
+        .and_then(|connect| connect.user_name(greeting.user_name))
+        .and_then(|connect| connect.password(greeting.password.expose().to_vec()))
+        .and_then(|connect| {
+            connect.clean_session(greeting.clean_session).keep_alive(greeting.keep_alive_s).build()
+        })
+        .map_err(|error| unfit(&format!("{error:?}")))
+}
+
+fn accepted(connack: &Connack) -> Result<(), Failure> {
+    let (class, said) = match connack.return_code() {
+        ConnectReturnCode::Accepted => return Ok(()),
+        ConnectReturnCode::ServerUnavailable => (Class::ServerError, "the server is unavailable"),
+        ConnectReturnCode::BadUserNameOrPassword => (Class::Unauthorized, "bad user name or password"),
+        ConnectReturnCode::NotAuthorized => (Class::Unauthorized, "not authorized"),
+        ConnectReturnCode::IdentifierRejected => (Class::Rejected, "the client id was rejected"),
+        ConnectReturnCode::UnacceptableProtocolVersion => (Class::Rejected, "no MQTT 3.1.1 there"),
+    };
+    Err(Failure::new(class, &format!("CONNACK {}: {said}", connack.return_code() as u8)))
+}
+
+/// What a broken stream of packets means.
+fn of(broken: Broken) -> Failure {
+    match broken {
+        Broken::Io(error) => classify(&error),
+        Broken::Truncated => Failure::new(Class::Closed, "the connection ended within a packet"),
+        other => Failure::new(Class::BadAnswer, &other.to_string()),
+    }
+}
+
+/// A packet that has no place where it came.
+pub(super) fn unexpected(packet: &Packet) -> Failure {
+    let name = match packet {
+        Packet::Connect(_) => "CONNECT",
+        Packet::Connack(_) => "CONNACK",
+        Packet::Publish(_) => "PUBLISH",
+        Packet::Puback(_) => "PUBACK",
+        Packet::Subscribe(_) => "SUBSCRIBE",
+        Packet::Suback(_) => "SUBACK",
+        Packet::Unsubscribe(_) => "UNSUBSCRIBE",
+        Packet::Unsuback(_) => "UNSUBACK",
+        Packet::Pingreq => "PINGREQ",
+        Packet::Pingresp => "PINGRESP",
+        Packet::Disconnect => "DISCONNECT",
+        Packet::Qos2(_) => "a packet of QoS 2",
+    };
+    Failure::new(Class::BadAnswer, &format!("{name} out of place"))
+}
+
+/// Names, topics and tokens are checked before; this is for what a service made up.
+pub(super) fn unfit(why: &str) -> Failure {
+    Failure::new(Class::BadAnswer, &format!("cannot stand in an MQTT packet: {why}"))
+}
