@@ -222,6 +222,7 @@ impl Device {
     async fn serve(&mut self) {
         let (world, profile) = (Rc::clone(&self.world), Rc::clone(&self.profile));
         let mut seen = world.stop.phase();
+        let mut left = Box::pin(world.stop.left(seen));
         loop {
             if seen == Phase::Over {
                 return self.abandon();
@@ -260,7 +261,10 @@ impl Device {
                     }
                 }
                 () = until(&world, self.not_before) => {}
-                phase = world.stop.left(seen) => seen = phase,
+                phase = &mut left => {
+                    seen = phase;
+                    left = Box::pin(world.stop.left(seen));
+                }
             }
         }
     }
@@ -364,15 +368,14 @@ impl Device {
     fn disconnect(&mut self, failure: Option<Failure>, unsent: &[u64], cause: Cause) {
         let now = self.world.agenda.now();
         self.link.drop_hub();
-        self.outbox.lost(&self.world, &self.profile, unsent, cause);
+        let again = self.outbox.lost(&self.world, &self.profile, unsent, cause);
         self.world.recorder.borrow_mut().device_disconnected(self.profile.population);
         if let Some(failure) = &failure {
-            self.world.recorder.borrow_mut().failed_attempt(
-                self.profile.population,
-                StepKind::Send,
-                failure,
-                now,
-            );
+            // The loss of a connection is one failed attempt, and so is each message that has to go again.
+            for _ in 0..again.max(1) {
+                let mut books = self.world.recorder.borrow_mut();
+                books.failed_attempt(self.profile.population, StepKind::Send, failure, now);
+            }
             self.world.narrate(Narration::Failed(failure));
         }
         let next = self.outbox.next_due(&self.world, &self.profile);

@@ -1,12 +1,15 @@
 //! The messages of one device that are due: waiting for their turn, or under way.
 
 use std::collections::VecDeque;
+use std::future::Future as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use super::hub::Resend;
 use super::world::{Instants, Profile, Sending, World};
 use crate::azure::protocol::Protocol;
 use crate::step::{Cause, Failure, Observation, Outcome, Reason, StepKind};
-use crate::time::{Instant, UnixTime};
+use crate::time::{Due, Instant, Sleep, UnixTime};
 
 /// What a device owes its hub. Empty until the device was first connected, from when on its telemetry counts.
 #[derive(Default)]
@@ -15,6 +18,11 @@ pub struct Outbox {
     waiting: VecDeque<Owed>,
     /// In the order they were sent, which is the order of their deadlines.
     under_way: VecDeque<Owed>,
+    /// The wait for the next due instant. Waits are kept from one look to the next: a timer is set once for each message,
+    /// not once for each event.
+    due_wait: Option<(Instant, Due)>,
+    /// A wait for a deadline, or for one that was met in time: it is put off when it ends, and not with each message.
+    deadline_wait: Option<(Instant, Sleep)>,
 }
 
 /// How far a device has come in what it owes.
@@ -94,20 +102,42 @@ impl Outbox {
 
     /// Waits until a message becomes due or a deadline passes, and books what did.
     pub async fn tick(&mut self, world: &World, profile: &Profile) -> Tick {
-        let due = self.next_due(world, profile);
-        let deadline = [self.waiting.front(), self.under_way.front()]
-            .into_iter()
-            .flatten()
-            .map(|owed| owed.due + profile.send_deadline)
-            .min();
-        tokio::select! {
-            biased;
-            () = async { world.agenda.until(due.expect("is some")).await }, if due.is_some() => {}
-            () = async { world.agenda.clock().sleep_until(deadline.expect("is some")).await }, if deadline.is_some() => {}
-            else => std::future::pending().await,
-        }
+        std::future::poll_fn(|context| self.poll_waits(context, world, profile)).await;
         self.notice(world, profile);
         self.expire(world, profile)
+    }
+
+    fn poll_waits(&mut self, context: &mut Context<'_>, world: &World, profile: &Profile) -> Poll<()> {
+        if let Some(due) = self.next_due(world, profile) {
+            let wait = match &mut self.due_wait {
+                Some((at, wait)) if *at == due => wait,
+                other => &mut other.insert((due, world.agenda.until(due))).1,
+            };
+            if Pin::new(wait).poll(context).is_ready() {
+                self.due_wait = None;
+                return Poll::Ready(());
+            }
+        } else {
+            self.due_wait = None;
+        }
+        let first = [self.waiting.front(), self.under_way.front()].into_iter().flatten();
+        let Some(deadline) = first.map(|owed| owed.due + profile.send_deadline).min() else {
+            return Poll::Pending;
+        };
+        let clock = world.agenda.clock();
+        loop {
+            let wait = match &mut self.deadline_wait {
+                Some((at, wait)) if *at <= deadline => wait,
+                other => &mut other.insert((deadline, clock.sleep_until(deadline))).1,
+            };
+            if Pin::new(wait).poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            self.deadline_wait = None;
+            if clock.now() >= deadline {
+                return Poll::Ready(());
+            }
+        }
     }
 
     /// A message under way was answered.
@@ -130,10 +160,12 @@ impl Outbox {
     }
 
     /// The connection is gone: what was under way is unknown, but for messages that were certainly never written, and for
-    /// all if they go again: those wait.
-    pub fn lost(&mut self, world: &World, profile: &Profile, unsent: &[u64], cause: Cause) {
+    /// all if they go again: those wait. Gives how many were sent and go again.
+    pub fn lost(&mut self, world: &World, profile: &Profile, unsent: &[u64], cause: Cause) -> usize {
         let again = profile.sending.as_ref().is_some_and(|sending| sending.resend == Resend::Duplicates);
+        let sent = self.under_way.iter().filter(|owed| !unsent.contains(&owed.sequence)).count();
         self.give_back(world, profile, unsent, cause, again);
+        if again { sent } else { 0 }
     }
 
     fn give_back(&mut self, world: &World, profile: &Profile, unsent: &[u64], cause: Cause, again: bool) {
