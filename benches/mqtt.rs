@@ -1,0 +1,254 @@
+//! What does MQTT cost: CPU per acknowledged message of 300 bytes and QoS 1 over TLS, CPU per connect, memory per device?
+//!
+//! `cargo bench --bench mqtt`; about five minutes, and one more where Debian's mosquitto is installed, which is then
+//! measured as well. CPU of the generator is its own (`facts.generator` of the results); that of the emulator is what all
+//! processes of a run used less that. Each figure is the median of three rounds, with their range. A run that was void is
+//! said to be so: its CPU counts all the same, for at the highest rate every generator is late.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use muster::emulator::certificates;
+use muster::net::{accept, trust};
+use muster::result::file::Figure;
+use muster::result::{self, RunResult};
+use muster::time::Clock;
+
+const ROUNDS: usize = 3;
+
+const EMULATOR: &str = "version = 1\nseed = 7\n[emulator.dps]\nretry_after = \"0s\"\nassign = \"0s\"\n";
+
+const BROKER: &str = "version = 1\nseed = 7\n[target]\nkind = \"hub\"\nhost = \"localhost:PORT\"\nca_file = \"ca.pem\"\n\
+    [enrollment.plant]\ngroup_key = { env = \"GROUP_KEY\" }\n";
+
+/// 300 devices, all together 15,000 messages/s for 8 s.
+const PACED: &str = "[fleet.devices]\ncount = 300\nstart.rate = \"150/s\"\n[fleet.devices.telemetry]\n\
+    every = \"20ms\"\nbytes = \"300 B\"\nmessages = 400\n";
+
+/// More than any generator can do: 100 devices, each with up to 100 messages under way.
+const FLAT_OUT: &str = "[fleet.devices]\ncount = 100\nstart.rate = \"100/s\"\n[fleet.devices.telemetry]\n\
+    every = \"1ms\"\nbytes = \"300 B\"\nmessages = 5_000\nin_flight = 100\nqueue = 5_000\n";
+
+/// Devices that connect and do nothing until the end.
+const HOLD: &str =
+    "duration = \"30s\"\ndrain = \"1s\"\n[fleet.devices]\ncount = COUNT\nstart.rate = \"300/s\"\n";
+
+fn main() {
+    // `cargo test --benches` and lists of benches ask with arguments of their own.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    println!("MQTT over TLS 1.3, QoS 1, 300 bytes, one thread; {ROUNDS} rounds each");
+    println!("\nagainst the embedded emulator (one thread)");
+    messages(&|fleet| run(EMULATOR, fleet, None));
+    hold(&|count| run(EMULATOR, &HOLD.replace("COUNT", &count.to_string()), None), [1_000, 6_000]);
+    let Some(broker) = Broker::start() else {
+        println!("\nno mosquitto on this machine: `apt-get install mosquitto`");
+        return;
+    };
+    println!("\nagainst mosquitto");
+    let head = BROKER.replace("PORT", &broker.port.to_string());
+    messages(&|fleet| run(&head, fleet, Some(&broker)));
+    connects(&|count| run(&head, &HOLD.replace("COUNT", &count.to_string()), Some(&broker)));
+}
+
+fn messages(run: &dyn Fn(&str) -> Cost) {
+    for (what, fleet) in [("paced at 15,000/s", PACED), ("as fast as it goes", FLAT_OUT)] {
+        let costs: Vec<Cost> = (0..ROUNDS).map(|_| run(fleet)).collect();
+        let acknowledged = |cost: &Cost| cost.result.headline.messages as f64;
+        let of = |figure: fn(&Cost) -> f64| figures(costs.iter().map(figure));
+        println!(" {what}");
+        show("generator CPU per message", "µs", of(|c| c.generator.as_micros() as f64 / c.messages()));
+        show("CPU of the other side per message", "µs", of(|c| c.server.as_micros() as f64 / c.messages()));
+        show("messages acknowledged per second", "/s", of(|c| c.messages() / c.sending_seconds()));
+        show("lateness, median", "µs", of(|c| c.lateness_p50_us()));
+        let void = costs.iter().filter(|cost| cost.is_void()).count();
+        let least = costs.iter().map(acknowledged).fold(f64::MAX, f64::min);
+        println!("  {void} of {ROUNDS} runs void; at least {least} messages acknowledged");
+    }
+}
+
+fn hold(run: &dyn Fn(u64) -> Cost, [few, many]: [u64; 2]) {
+    let memory = figures((0..ROUNDS).map(|_| {
+        let [few, many] = [few, many].map(|count| run(count).result.facts.generator.peak_rss_bytes as f64);
+        (many - few) / 5_000.0 / 1_024.0
+    }));
+    println!(" {} devices more than {few}, held idle", many - few);
+    show("resident memory of the generator per device", "KiB", memory);
+}
+
+fn connects(run: &dyn Fn(u64) -> Cost) {
+    let cost = figures((0..ROUNDS).map(|_| {
+        let [few, many] = [500, 2_500].map(|count| run(count).result.facts.generator.cpu_ns as f64);
+        (many - few) / 2_000.0 / 1e3
+    }));
+    println!(" 2,000 connections more than 500");
+    show("generator CPU per connect (TCP, TLS, CONNACK)", "µs", cost);
+    show("of that a bare TLS handshake, in memory", "µs", figures((0..ROUNDS).map(|_| handshake())));
+}
+
+struct Cost {
+    result: RunResult,
+    generator: Duration,
+    server: Duration,
+}
+
+impl Cost {
+    fn messages(&self) -> f64 {
+        self.result.headline.messages.max(1) as f64
+    }
+
+    /// From the first to the last second in which something was acknowledged.
+    fn sending_seconds(&self) -> f64 {
+        let timeline = &self.result.timeline;
+        let busy = timeline.intervals.iter().filter(|interval| {
+            let steps = interval.populations.iter().flat_map(|population| &population.steps);
+            steps.filter(|step| step.kind == "send").any(|step| step.counts.acknowledged > 0)
+        });
+        (busy.count() as u64 * timeline.width_s).max(1) as f64
+    }
+
+    fn lateness_p50_us(&self) -> f64 {
+        let step = self.result.total.steps.iter().find(|step| step.kind == "send");
+        match step.and_then(|step| step.lateness.quantiles.p50) {
+            Some(Figure::Nanos(nanos)) => nanos as f64 / 1e3,
+            _ => f64::NAN,
+        }
+    }
+
+    fn is_void(&self) -> bool {
+        self.result.judgement.as_ref().is_some_and(|judgement| judgement.exit_code == 97)
+    }
+}
+
+fn run(head: &str, fleet: &str, broker: Option<&Broker>) -> Cost {
+    let folder = tempfile::tempdir().expect("a folder");
+    if let Some(broker) = broker {
+        fs::copy(broker.folder.path().join("ca.pem"), folder.path().join("ca.pem")).expect("a file");
+    }
+    let path = folder.path().join("bench.toml");
+    // Keys of the whole run stand before the first table.
+    let (top, tables) = fleet.split_at(fleet.find('[').expect("there is a table"));
+    fs::write(&path, head.replacen("seed = 7\n", &format!("seed = 7\n{top}"), 1) + tables).expect("a file");
+    let output = folder.path().join("results");
+    let peer = || broker.map(|broker| cpu(&broker.child.id().to_string(), 11));
+    let before = (cpu("self", 13), peer());
+    let ran = Command::new(env!("CARGO_BIN_EXE_muster"))
+        .arg("run")
+        .arg(&path)
+        .args(["--no-progress", "--quiet", "--threads", "1"])
+        .arg("--output")
+        .arg(&output)
+        .env("GROUP_KEY", "c2l4dGVlbi1ieXRlcy1vay4=")
+        .stdout(Stdio::null())
+        .output()
+        .expect("it starts");
+    let after = (cpu("self", 13), peer());
+    let code = ran.status.code();
+    assert!(matches!(code, Some(0 | 97)), "{code:?}: {}", String::from_utf8_lossy(&ran.stderr));
+    let run = fs::read_dir(output).expect("results").next().expect("a run").expect("readable").path();
+    let result = result::read(&run).expect("it was just written");
+    let generator = Duration::from_nanos(result.facts.generator.cpu_ns);
+    let server = match (before.1, after.1) {
+        (Some(before), Some(after)) => after - before,
+        // The emulator is a process that the run has waited for.
+        _ => (after.0 - before.0).saturating_sub(generator),
+    };
+    Cost { result, generator, server }
+}
+
+/// CPU of a process, user and system, to 10 ms.
+///
+/// * `first`: 11 for its own, 13 for that of all processes that it has waited for, and those that they have
+fn cpu(process: &str, first: usize) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("Linux");
+    let fields: Vec<&str> = stat.rsplit(')').next().expect("a name").split_whitespace().collect();
+    let ticks = fields[first..first + 2].iter().map(|field| field.parse::<u64>().expect("a number"));
+    Duration::from_millis(ticks.sum::<u64>() * 10)
+}
+
+/// CPU of the client's side of a full TLS 1.3 handshake with an emulator's certificate, in memory, in µs.
+fn handshake() -> f64 {
+    let made = certificates::make(&[], Clock::machine().wall()).expect("a certificate");
+    let server = accept::server_config(made.chain, made.key, 0).expect("they belong together");
+    let client = trust::client_config(&trust::Trust::Only(made.ca_pem)).expect("a certificate");
+    const TIMES: u32 = 500;
+    let mut took = Duration::ZERO;
+    for _ in 0..TIMES {
+        let name = "localhost".try_into().expect("a name");
+        let started = Instant::now();
+        let mut near = rustls::ClientConnection::new(Arc::clone(&client), name).expect("a client");
+        took += started.elapsed();
+        let mut far = rustls::ServerConnection::new(Arc::clone(&server)).expect("a server");
+        while near.is_handshaking() || far.is_handshaking() {
+            let mut wire = Vec::new();
+            let started = Instant::now();
+            near.write_tls(&mut wire).expect("memory");
+            took += started.elapsed();
+            far.read_tls(&mut &wire[..]).expect("memory");
+            far.process_new_packets().expect("a handshake");
+            let mut wire = Vec::new();
+            far.write_tls(&mut wire).expect("memory");
+            let started = Instant::now();
+            near.read_tls(&mut &wire[..]).expect("memory");
+            near.process_new_packets().expect("a handshake");
+            took += started.elapsed();
+        }
+    }
+    took.as_secs_f64() * 1e6 / f64::from(TIMES)
+}
+
+struct Broker {
+    child: Child,
+    port: u16,
+    folder: tempfile::TempDir,
+}
+
+impl Broker {
+    fn start() -> Option<Self> {
+        let program = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto", "/usr/local/sbin/mosquitto"];
+        let program = program.into_iter().find(|program| Path::new(program).exists())?;
+        let folder = tempfile::tempdir().expect("a folder");
+        certificates::keep(folder.path(), &[], Clock::machine().wall()).expect("certificates");
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = free.local_addr().expect("an address").port();
+        drop(free);
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        let settings = format!(
+            "listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\nmax_inflight_messages 0\n\
+             cafile {}\ncertfile {}\nkeyfile {}\nlog_type error\nuser root\n",
+            file("ca.pem"),
+            file("server.pem"),
+            file("server.key"),
+        );
+        let path = folder.path().join("mosquitto.conf");
+        fs::write(&path, settings).expect("a file");
+        let child =
+            Command::new(program).arg("-c").arg(&path).stderr(Stdio::null()).spawn().expect("it starts");
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Some(Self { child, port, folder })
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn figures(figures: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    figures
+}
+
+fn show(what: &str, unit: &str, figures: Vec<f64>) {
+    let last = figures.len() - 1;
+    println!("  {what:<46} {:9.1} {unit} ({:.1} to {:.1})", figures[last / 2], figures[0], figures[last]);
+}
