@@ -297,3 +297,64 @@ fn the_greeting_of_dps_is_that_of_the_standard() {
     });
     done.expect("no task is left waiting");
 }
+
+/// Everything that a well-behaved service sends to a device that registers, byte for byte.
+async fn bytes_of_a_service() -> Vec<u8> {
+    let (near, mut far) = tokio::io::duplex(64 * 1024);
+    let mut service = PacketStream::new(Stream::Memory(near), 1_024);
+    greet(&mut service, ConnectReturnCode::Accepted);
+    let suback =
+        Suback::builder().packet_id(1u16).return_codes(vec![net::SubackReturnCode::SuccessMaximumQos1]);
+    service.send(&suback.build().expect("a SUBACK"));
+    service.send_puback(2);
+    let body = br#"{"operationId":"5.1","status":"assigning"}"#;
+    let answer = net::Publish::builder().topic_name(response_topic(202, "1", Some(3))).expect("a topic");
+    let answer = answer.qos(net::Qos::AtLeastOnce).packet_id(7u16).payload(&body[..]).build();
+    service.send(&answer.expect("a PUBLISH"));
+    service.send_pingresp();
+    service.close().await;
+    let mut bytes = Vec::new();
+    far.read_to_end(&mut bytes).await.expect("memory");
+    bytes
+}
+
+/// What a device makes of these bytes of a service, which then says nothing more, or leaves.
+async fn meet(clock: &Clock, bytes: &[u8], leaves: bool) {
+    use tokio::io::AsyncWriteExt as _;
+    let (near, mut far) = tokio::io::duplex(64 * 1024);
+    far.write_all(bytes).await.expect("room");
+    let _far = (!leaves).then_some(far);
+    let token = Secret::new(b"token".to_vec());
+    let life = async {
+        let opened = DpsMqtt::open(Stream::Memory(near), clock, "0ne", "dev-1", &token, KEEP_ALIVE_S).await;
+        if let Ok((mut dps, _)) = opened {
+            let _ = dps.register(clock, "dev-1").await;
+            dps.idle(clock).await;
+            dps.close().await;
+        }
+    };
+    clock
+        .until(clock.now() + Duration::from_secs(600), life)
+        .await
+        .expect("a silent service is left by itself");
+}
+
+#[test]
+fn every_prefix_and_every_changed_byte_of_a_service_ends_well() {
+    let done = simulate(|clock| async move {
+        let whole = bytes_of_a_service().await;
+        for end in 0..=whole.len() {
+            meet(&clock, &whole[..end], true).await;
+            meet(&clock, &whole[..end], false).await;
+        }
+        for at in 0..whole.len() {
+            for flip in [0x01, 0x02, 0x10, 0x80, 0xff] {
+                let mut changed = whole.clone();
+                changed[at] ^= flip;
+                meet(&clock, &changed, true).await;
+                meet(&clock, &changed, false).await;
+            }
+        }
+    });
+    done.expect("no task is left waiting");
+}
