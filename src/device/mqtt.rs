@@ -219,8 +219,9 @@ impl Session {
         }
     }
 
-    /// Says good-bye and ends the connection in order.
-    pub(super) async fn close(mut self) {
+    /// Says good-bye and ends the connection in order. By reference, for thousands may do so at once, and a future that owns
+    /// the connection would hold it twice.
+    pub(super) async fn close(&mut self) {
         if self.is_open {
             self.packets.send_disconnect();
         }

@@ -268,8 +268,9 @@ fn dps_is_asked_and_its_answers_are_told_by_the_request_id() {
 #[test]
 fn a_device_that_leaves_says_so() {
     let done = simulate(|clock| async move {
-        let (hub, mut peer) = hub(&clock).await;
+        let (mut hub, mut peer) = hub(&clock).await;
         hub.close().await;
+        drop(hub);
         assert!(matches!(peer.next().await, Ok(Some(Packet::Disconnect))));
         assert!(matches!(peer.next().await, Ok(None)));
     });

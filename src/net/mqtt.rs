@@ -244,7 +244,7 @@ impl PacketStream {
     }
 
     /// Writes what is in the queue and ends the connection in order, without waiting for the peer.
-    pub async fn close(mut self) {
+    pub async fn close(&mut self) {
         use tokio::io::AsyncWriteExt as _;
         if self.flush().await.is_ok() {
             let _ = self.stream.shutdown().await;

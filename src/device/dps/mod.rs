@@ -69,8 +69,8 @@ impl Dps {
     /// Ends the connection in order.
     pub async fn close(self) {
         match self {
-            Self::Https(dps) => dps.close().await,
-            Self::Mqtt(dps) => dps.close().await,
+            Self::Https(dps) => Box::pin(dps.close()).await,
+            Self::Mqtt(mut dps) => dps.close().await,
         }
     }
 }

@@ -86,7 +86,7 @@ impl DpsMqtt {
     }
 
     /// Ends the connection in order.
-    pub async fn close(self) {
+    pub async fn close(&mut self) {
         self.session.close().await;
     }
 

@@ -121,8 +121,8 @@ impl Hub {
     /// Ends the connection in order.
     pub async fn close(self) {
         match self {
-            Self::Https(hub) => hub.close().await,
-            Self::Mqtt(hub) => hub.close().await,
+            Self::Https(hub) => Box::pin(hub.close()).await,
+            Self::Mqtt(mut hub) => hub.close().await,
         }
     }
 }

@@ -188,7 +188,7 @@ impl HubMqtt {
     }
 
     /// Ends the connection in order.
-    pub async fn close(self) {
+    pub async fn close(&mut self) {
         self.session.close().await;
     }
 }
