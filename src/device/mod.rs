@@ -77,6 +77,9 @@ impl Device {
                 Next::Serve => self.serve().await,
                 Next::Ended(end) => {
                     self.settle(end);
+                    if let Some(hub) = self.link.hub.take_if(|_| end == life::End::Finished) {
+                        self.say_good_bye(hub).await;
+                    }
                     return;
                 }
             }
@@ -389,17 +392,28 @@ impl Device {
         }
     }
 
-    /// Closes the hub connection, until the next message is due or for good.
+    /// Leaves the hub, until the next message is due or for good.
     fn leave_hub(&mut self, until: Option<Instant>) {
-        if let Some(hub) = self.link.hub.take() {
-            let clock = self.world.agenda.clock().clone();
-            tokio::task::spawn_local(async move { clock.until(clock.now() + FAREWELL, hub.close()).await });
-        }
         self.world.recorder.borrow_mut().device_disconnected(self.profile.population);
         match until {
-            Some(due) => self.life.left(due),
+            Some(due) => {
+                if let Some(hub) = self.link.hub.take() {
+                    tokio::task::spawn_local(self.say_good_bye(hub));
+                }
+                self.life.left(due);
+            }
+            // The connection is closed when the books are, by this task: thousands may leave at once.
             None => self.life.finish(),
         }
+    }
+
+    /// Closes a hub connection in order.
+    fn say_good_bye(&self, hub: Hub) -> impl Future<Output = ()> + use<> {
+        let clock = self.world.agenda.clock().clone();
+        // Boxed, for a device is in this state for the last instant of its life and should not be as large as it.
+        Box::pin(async move {
+            clock.until(clock.now() + FAREWELL, hub.close()).await;
+        })
     }
 
     /// The run is over.
