@@ -12,8 +12,9 @@ use crate::document::values::Refusal;
 use crate::document::{Diagnostic, Diagnostics, Given, Origin, Spanned};
 use crate::net::dial::Endpoint;
 use crate::net::way::{ConnectMap, Way};
-use crate::plan::{AzureTarget, HubTarget, Protocol, Target};
+use crate::plan::{AzureTarget, HubTarget, Target};
 use crate::scenario::build::Paths;
+use crate::scenario::build_fleet::{DEFAULT_PROTOCOL, protocol};
 use crate::scenario::target::{Mapped, Target as WrittenTarget, TargetKind};
 use crate::scenario::written::Scenario;
 use crate::scenario::{build_emulator, emulator, host, proxy};
@@ -31,7 +32,7 @@ pub(super) fn target(written: &Scenario, paths: &Paths<'_>, diagnostics: &mut Di
         TargetKind::Emulator => {
             Target::Emulator(build_emulator::target(written.emulator.as_ref(), diagnostics))
         }
-        TargetKind::Azure => azure_target(table, ca_file, diagnostics),
+        TargetKind::Azure => azure_target(written, ca_file, diagnostics),
         TargetKind::Hub => {
             require("host", "\"contoso.azure-devices.net\"", &table.host, table.origin, diagnostics);
             let host = table.host.clone().check(diagnostics, |text| host::check(&text));
@@ -45,7 +46,8 @@ pub(super) fn target(written: &Scenario, paths: &Paths<'_>, diagnostics: &mut Di
     }
 }
 
-fn azure_target(table: &WrittenTarget, ca_file: Option<PathBuf>, diagnostics: &mut Diagnostics) -> Target {
+fn azure_target(written: &Scenario, ca_file: Option<PathBuf>, diagnostics: &mut Diagnostics) -> Target {
+    let table = &written.target;
     let way = way(table, diagnostics);
     require("id_scope", "\"${env:ID_SCOPE}\"", &table.id_scope, table.origin, diagnostics);
     let dps = table.dps.clone().check(diagnostics, |text| host::check(&text));
@@ -60,7 +62,10 @@ fn azure_target(table: &WrittenTarget, ca_file: Option<PathBuf>, diagnostics: &m
     let host = dps.or(dps::GLOBAL_HOST.to_owned());
     let remote = match (&dps, &way) {
         (Given::Broken, _) | (_, None) => false,
-        (_, Some(way)) => !Endpoint::parse(&host, HTTPS).is_some_and(|endpoint| way.stays_here(&endpoint)),
+        (_, Some(way)) => written.fleets.iter().any(|fleet| {
+            let port = protocol(fleet.provision.or(DEFAULT_PROTOCOL)).default_port();
+            !Endpoint::parse(&host, port).is_some_and(|endpoint| way.stays_here(&endpoint))
+        }),
     };
     if remote && names_none {
         let origin = table.allow.spanned().map_or(table.origin, |allow| allow.origin);
@@ -79,9 +84,6 @@ fn azure_target(table: &WrittenTarget, ca_file: Option<PathBuf>, diagnostics: &m
         dps_registrations: table.dps_registrations.or(published_registrations()),
     })
 }
-
-/// The port of the only protocol that DPS is spoken to.
-const HTTPS: u16 = Protocol::Https.default_port();
 
 /// Registrations of a DPS whose limit nobody had raised.
 fn published_registrations() -> Rate {
