@@ -11,6 +11,7 @@ mod allocation;
 mod enrollments;
 mod hub;
 mod registrations;
+mod reply_body;
 mod sharded;
 
 pub mod config;
