@@ -145,6 +145,11 @@ impl<'a> Presented<'a> {
         &self.resource
     }
 
+    /// `se`: from when on the token is no longer valid.
+    pub fn expiry(&self) -> UnixTime {
+        UnixTime::from_nanos(self.expiry_seconds.saturating_mul(1_000_000_000))
+    }
+
     /// `skn`, if the token has one.
     pub fn policy(&self) -> Option<&str> {
         self.policy

@@ -26,12 +26,27 @@ pub enum Operation {
     HubBatch,
     /// Nothing that the services know.
     Other,
+    /// Start of an assignment, over MQTT.
+    MqttRegister,
+    /// Status of an operation, over MQTT.
+    MqttPoll,
+    /// One telemetry message over MQTT, of either quality of service.
+    MqttSend,
 }
 
 impl Operation {
     /// All, in the order of the ledger.
-    pub const ALL: [Self; 6] =
-        [Self::DpsRegister, Self::DpsPoll, Self::DpsLookup, Self::HubSend, Self::HubBatch, Self::Other];
+    pub const ALL: [Self; 9] = [
+        Self::DpsRegister,
+        Self::DpsPoll,
+        Self::DpsLookup,
+        Self::HubSend,
+        Self::HubBatch,
+        Self::Other,
+        Self::MqttRegister,
+        Self::MqttPoll,
+        Self::MqttSend,
+    ];
 
     /// Name in the ledger.
     pub const fn name(self) -> &'static str {
@@ -42,6 +57,82 @@ impl Operation {
             Self::HubSend => "hub.send",
             Self::HubBatch => "hub.batch",
             Self::Other => "other",
+            Self::MqttRegister => "mqtt.dps.register",
+            Self::MqttPoll => "mqtt.dps.poll",
+            Self::MqttSend => "mqtt.hub.send",
+        }
+    }
+}
+
+/// How an MQTT connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The client said good-bye.
+    Disconnect,
+    /// The client closed, or the network did, without a good-bye.
+    Gone,
+    /// Its CONNECT was refused, as [`MqttLedger::refused`] says.
+    Refused,
+    /// No CONNECT came in time.
+    NoConnect,
+    /// What came was no packet of MQTT 3.1.1.
+    Malformed,
+    /// A packet that a client may not send, or not then, or that the services do not take.
+    Protocol,
+    /// The same device connected anew.
+    Takeover,
+    /// The device was disabled or deleted.
+    Disabled,
+    /// The hub was over its rate, for messages or for connections.
+    Throttled,
+    /// The hub's daily quota was used up.
+    Quota,
+    /// Nothing came for one and a half times the keep-alive.
+    KeepAlive,
+    /// The token expired.
+    Expired,
+    /// A packet or message larger than is taken.
+    TooLarge,
+    /// The client did not read what it was sent.
+    SlowReader,
+}
+
+impl Ending {
+    /// All, in the order of their counters.
+    pub const ALL: [Self; 14] = [
+        Self::Disconnect,
+        Self::Gone,
+        Self::Refused,
+        Self::NoConnect,
+        Self::Malformed,
+        Self::Protocol,
+        Self::Takeover,
+        Self::Disabled,
+        Self::Throttled,
+        Self::Quota,
+        Self::KeepAlive,
+        Self::Expired,
+        Self::TooLarge,
+        Self::SlowReader,
+    ];
+
+    /// Name in the ledger.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Disconnect => "disconnect",
+            Self::Gone => "gone",
+            Self::Refused => "refused",
+            Self::NoConnect => "no connect",
+            Self::Malformed => "malformed",
+            Self::Protocol => "protocol",
+            Self::Takeover => "takeover",
+            Self::Disabled => "disabled",
+            Self::Throttled => "throttled",
+            Self::Quota => "quota",
+            Self::KeepAlive => "keep-alive",
+            Self::Expired => "expired",
+            Self::TooLarge => "too large",
+            Self::SlowReader => "slow reader",
         }
     }
 }
@@ -51,8 +142,11 @@ impl Operation {
 #[repr(align(64))]
 pub struct Counters {
     requests: [[AtomicU64; STATUSES.len()]; Operation::ALL.len()],
-    /// Per hub: messages, and bytes of their bodies and properties.
-    hubs: Box<[[AtomicU64; 2]]>,
+    hubs: Box<[HubCounters]>,
+    /// MQTT connections by how they ended.
+    endings: [AtomicU64; Ending::ALL.len()],
+    /// CONNECTs by return code; 0 stands for those that DPS accepted.
+    connacks: [AtomicU64; CONNACKS],
     /// See [`Ledger::connections`].
     pub connections: Counter,
     /// See [`Ledger::handshakes_failed`].
@@ -67,6 +161,18 @@ pub struct Counters {
     pub idle_closed: Counter,
     /// See [`Ledger::body_bytes`].
     pub body_bytes: Counter,
+    /// See [`MqttLedger::connections`].
+    pub mqtt_connections: Counter,
+}
+
+/// What a worker counts for one hub.
+#[derive(Debug, Default)]
+struct HubCounters {
+    messages: Counter,
+    bytes: Counter,
+    mqtt: [Counter; 2],
+    mqtt_connects: Counter,
+    wills: Counter,
 }
 
 /// A count that grows.
@@ -97,6 +203,9 @@ impl Counters {
             malformed: Counter::default(),
             idle_closed: Counter::default(),
             body_bytes: Counter::default(),
+            mqtt_connections: Counter::default(),
+            endings: Default::default(),
+            connacks: Default::default(),
         }
     }
 
@@ -108,10 +217,45 @@ impl Counters {
 
     /// Counts messages that hub number `hub` accepted.
     pub fn messages(&self, hub: usize, count: u64, bytes: u64) {
-        if let Some([messages, sizes]) = self.hubs.get(hub) {
-            messages.fetch_add(count, Ordering::Relaxed);
-            sizes.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(hub) = self.hubs.get(hub) {
+            hub.messages.add(count);
+            hub.bytes.add(bytes);
         }
+    }
+
+    /// Counts a message that hub number `hub` accepted over MQTT, also among all messages.
+    pub fn mqtt_message(&self, hub: usize, is_confirmed: bool, bytes: u64) {
+        self.messages(hub, 1, bytes);
+        if let Some(hub) = self.hubs.get(hub) {
+            hub.mqtt[usize::from(is_confirmed)].add(1);
+        }
+    }
+
+    /// Counts a will that hub number `hub` delivered, and not among messages.
+    pub fn will(&self, hub: usize) {
+        if let Some(hub) = self.hubs.get(hub) {
+            hub.wills.add(1);
+        }
+    }
+
+    /// Counts an accepted CONNECT; `None`: by DPS.
+    pub fn mqtt_accepted(&self, hub: Option<usize>) {
+        match hub.map(|hub| self.hubs.get(hub)) {
+            None => drop(self.connacks[0].fetch_add(1, Ordering::Relaxed)),
+            Some(hub) => hub.into_iter().for_each(|hub| hub.mqtt_connects.add(1)),
+        }
+    }
+
+    /// Counts a CONNECT that was refused with `code`, 1 to 5.
+    pub fn mqtt_refused(&self, code: u8) {
+        if let Some(count) = self.connacks.get(usize::from(code)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts the end of an MQTT connection.
+    pub fn mqtt_ended(&self, ending: Ending) {
+        self.endings[ending as usize].fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -147,6 +291,32 @@ pub struct Ledger {
     pub body_bytes: u64,
     /// Stamps that were not written because nobody read them in time.
     pub lost_stamps: u64,
+    /// What concerns MQTT alone; its requests are in `requests`, its messages with their hub.
+    #[serde(default)]
+    pub mqtt: MqttLedger,
+}
+
+/// Counts of MQTT connections.
+///
+/// `connections` is the sum of `ended` and of those that are open. Each began with one of: a CONNECT that DPS accepted,
+/// one that a hub accepted ([`HubLedger::mqtt_connects`]), one that was refused, or none that could be answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MqttLedger {
+    /// Connections that began as MQTT does; also in [`Ledger::connections`].
+    pub connections: u64,
+    /// CONNECTs that DPS accepted; whether their tokens are good is checked later.
+    pub dps_connects: u64,
+    /// Refused CONNECTs by return code, 1 to 5. What never occurred is absent.
+    pub refused: BTreeMap<u8, u64>,
+    /// Connections that have ended, by [`Ending::name`]. What never occurred is absent.
+    pub ended: BTreeMap<String, u64>,
+}
+
+impl MqttLedger {
+    /// Connections that ended so.
+    pub fn count(&self, ending: Ending) -> u64 {
+        self.ended.get(ending.name()).copied().unwrap_or(0)
+    }
 }
 
 /// Counts of one hub.
@@ -160,6 +330,18 @@ pub struct HubLedger {
     pub messages: u64,
     /// Bytes of their bodies and properties.
     pub bytes: u64,
+    /// Messages accepted over MQTT at QoS 0, which nobody confirmed; also in `messages`.
+    #[serde(default)]
+    pub mqtt_qos0: u64,
+    /// Messages accepted over MQTT at QoS 1; also in `messages`. A device that left meanwhile was not told.
+    #[serde(default)]
+    pub mqtt_qos1: u64,
+    /// MQTT connections accepted.
+    #[serde(default)]
+    pub mqtt_connects: u64,
+    /// Wills delivered; in none of the other counts.
+    #[serde(default)]
+    pub wills: u64,
     /// What it let wait and refused; absent if it has no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttle: Option<Tally>,
@@ -207,10 +389,28 @@ impl Ledger {
                 }
             }
         }
-        for (sum, [messages, bytes]) in hubs.iter_mut().zip(&worker.hubs) {
-            sum.messages += messages.load(Ordering::Relaxed);
-            sum.bytes += bytes.load(Ordering::Relaxed);
+        for (sum, hub) in hubs.iter_mut().zip(&worker.hubs) {
+            sum.messages += hub.messages.value();
+            sum.bytes += hub.bytes.value();
+            sum.mqtt_qos0 += hub.mqtt[0].value();
+            sum.mqtt_qos1 += hub.mqtt[1].value();
+            sum.mqtt_connects += hub.mqtt_connects.value();
+            sum.wills += hub.wills.value();
         }
+        for (ending, count) in Ending::ALL.iter().zip(&worker.endings) {
+            let count = count.load(Ordering::Relaxed);
+            if count > 0 {
+                *self.mqtt.ended.entry(ending.name().to_owned()).or_default() += count;
+            }
+        }
+        for (code, count) in (0..).zip(&worker.connacks) {
+            match (code, count.load(Ordering::Relaxed)) {
+                (0, count) => self.mqtt.dps_connects += count,
+                (_, 0) => {}
+                (_, count) => *self.mqtt.refused.entry(code).or_default() += count,
+            }
+        }
+        self.mqtt.connections += worker.mqtt_connections.value();
         self.connections += worker.connections.value();
         self.handshakes_failed += worker.handshakes_failed.value();
         self.accept_pauses += worker.accept_pauses.value();
@@ -223,3 +423,6 @@ impl Ledger {
 
 /// Statuses that have a column of their own; the first stands for all others.
 const STATUSES: [u16; 15] = [0, 200, 202, 204, 400, 401, 403, 404, 405, 408, 413, 415, 429, 500, 503];
+
+/// Return codes of CONNACK.
+const CONNACKS: usize = 6;

@@ -1,8 +1,9 @@
 //! The services' side: an emulated DPS with its hubs.
 //!
 //! Rules and protocol are apart. [`service`] decides, given who asks and what time it is: enrollments, registrations,
-//! allocation, hub identities; [`throttle`] says what is admitted when. A front door ([`http`]; more can stand beside it) turns bytes into those questions and
-//! the answers into bytes, keeps the [`ledger`], and knows nothing else. [`serve`] puts doors onto sockets, or onto the
+//! allocation, hub identities; [`throttle`] says what is admitted when. A front door ([`http`], [`mqtt`]; [`door`] tells who
+//! wants which) turns bytes into those questions and the answers into bytes, keeps the [`ledger`], and knows nothing else.
+//! [`serve`] puts doors onto sockets, or onto the
 //! network inside the process; [`child`] runs the whole as a child process, spoken to over its pipes ([`channel`]).
 //!
 //! Nothing here knows the devices' side: the two meet through bytes.
@@ -11,6 +12,7 @@ mod allocation;
 mod enrollments;
 mod hub;
 mod registrations;
+mod reply_body;
 mod sharded;
 
 pub mod config;
@@ -20,6 +22,8 @@ pub mod certificates;
 pub mod service;
 pub mod ledger;
 pub mod http;
+pub mod mqtt;
+pub mod door;
 pub mod serve;
 pub mod channel;
 pub mod child;

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::certificates::{self, CertificateError};
 use super::channel::{HubAddress, Ready, StampQueue};
 use super::config::Config;
-use super::http::Front;
+use super::door::Door;
 use super::ledger::{Counters, Ledger};
 use super::service::{ConfigError, HubNames, Service};
 use crate::net::accept::{self, Acceptor};
@@ -236,16 +236,16 @@ pub fn serve_in_memory(
     let books = Books::new(Arc::new(Service::new(config, &[])?), 1, config.stamps);
     let counters = Arc::clone(&books.counters[0]);
     let stamps = books.stamps.first().cloned();
-    let front =
-        Front::new(Arc::clone(&books.service), clock.clone(), Arc::clone(&counters), stamps, config.seed);
+    let door =
+        Door::new(Arc::clone(&books.service), clock.clone(), Arc::clone(&counters), stamps, config.seed);
     let hosts = config.hubs.iter().enumerate().map(|(index, hub)| (hub.host.as_str(), Some(index)));
     for (host, entrance) in std::iter::once((DPS_HOST, None)).chain(hosts) {
         let mut listener = network.listen(host);
-        let (front, counters) = (Rc::clone(&front), Arc::clone(&counters));
+        let (door, counters) = (Rc::clone(&door), Arc::clone(&counters));
         tokio::task::spawn_local(async move {
             while let Some(stream) = listener.accept().await {
                 counters.connections.add(1);
-                tokio::task::spawn_local(Rc::clone(&front).serve(stream, entrance));
+                tokio::task::spawn_local(Rc::clone(&door).serve(stream, entrance));
             }
         });
     }
@@ -388,15 +388,15 @@ impl Worker {
     }
 
     async fn run(mut self, started: &mpsc::Sender<io::Result<()>>) {
-        let front =
-            Front::new(self.service, self.clock.clone(), Arc::clone(&self.counters), self.stamps, self.seed);
+        let door =
+            Door::new(self.service, self.clock.clone(), Arc::clone(&self.counters), self.stamps, self.seed);
         for (index, listener) in self.listeners.into_iter().enumerate() {
             let acceptor = match Acceptor::new(listener, Arc::clone(&self.tls), self.clock.clone()) {
                 Ok(acceptor) => acceptor,
                 Err(error) => return drop(started.send(Err(error))),
             };
-            let (front, counters) = (Rc::clone(&front), Arc::clone(&self.counters));
-            tokio::task::spawn_local(accept_all(acceptor, front, counters, index.checked_sub(1)));
+            let (door, counters) = (Rc::clone(&door), Arc::clone(&self.counters));
+            tokio::task::spawn_local(accept_all(acceptor, door, counters, index.checked_sub(1)));
         }
         let _ = started.send(Ok(()));
         // Ends when told to, or when nobody is left to tell. Every task ends with the runtime.
@@ -404,16 +404,16 @@ impl Worker {
     }
 }
 
-async fn accept_all(acceptor: Acceptor, front: Rc<Front>, counters: Arc<Counters>, entrance: Option<usize>) {
+async fn accept_all(acceptor: Acceptor, door: Rc<Door>, counters: Arc<Counters>, entrance: Option<usize>) {
     loop {
         let connection = acceptor.accept(|_| counters.accept_pauses.add(1)).await;
         counters.connections.add(1);
         let handshake = acceptor.handshake(connection);
-        let (front, counters) = (Rc::clone(&front), Arc::clone(&counters));
+        let (door, counters) = (Rc::clone(&door), Arc::clone(&counters));
         tokio::task::spawn_local(async move {
             // Boxed, so that the memory of the handshake is given back while the connection lives.
             match Box::pin(handshake).await {
-                Ok(stream) => front.serve(stream, entrance).await,
+                Ok(stream) => door.serve(stream, entrance).await,
                 Err(_) => counters.handshakes_failed.add(1),
             }
         });

@@ -139,6 +139,7 @@ pub struct Attested {
 pub struct HubDevice {
     hub: usize,
     device_id: Box<str>,
+    expiry: UnixTime,
 }
 
 /// Where an operation stands.
@@ -344,7 +345,7 @@ impl Service {
         if !identity.enabled {
             return Err(HubRefusal { error: HubError::DEVICE_DISABLED, message: "the device is disabled" });
         }
-        Ok(HubDevice { hub: index, device_id: device_id.into() })
+        Ok(HubDevice { hub: index, device_id: device_id.into(), expiry: token.expiry() })
     }
 
     /// Whether a device may open a connection to hub number `hub` now. A door asks when the device has proved itself on a
@@ -381,6 +382,11 @@ impl Service {
     /// Takes note that messages of a device were accepted. How many is counted by the door, per thread.
     pub fn accept_messages(&self, from: &HubDevice) {
         self.hubs[from.hub].mark_sender(&from.device_id);
+    }
+
+    /// The hub of a device that has proved itself.
+    pub(super) fn hub_of_device(&self, device: &HubDevice) -> &Hub {
+        &self.hubs[device.hub]
     }
 
     /// Enables or disables a device in a hub, both by name; `false` if there is no such device.
@@ -436,7 +442,7 @@ impl Service {
     }
 
     /// The hub that a token's host means: any of its names, with any port or none.
-    fn hub_of(&self, host: &str, entrance: Option<usize>) -> Option<usize> {
+    pub(super) fn hub_of(&self, host: &str, entrance: Option<usize>) -> Option<usize> {
         let host = lower_case(host);
         let named = |name: &str| match self.names.get(name) {
             Some(Some(index)) => Some(*index),
@@ -515,6 +521,16 @@ impl HubDevice {
     /// Number of its hub, in the order of [`Config::hubs`].
     pub fn hub_index(&self) -> usize {
         self.hub
+    }
+
+    /// Its id.
+    pub fn device_id(&self) -> &str {
+        &self.device_id
+    }
+
+    /// When the token ceases to prove anything.
+    pub fn expiry(&self) -> UnixTime {
+        self.expiry
     }
 }
 

@@ -195,6 +195,12 @@ impl PacketStream {
         std::future::poll_fn(|context| self.poll_flush(context)).await
     }
 
+    /// A packet that has been read already, if there is one; reads and writes nothing. Whoever takes all of them before
+    /// the next [`Self::poll_next`] answers them with one write.
+    pub fn take_ready(&mut self) -> Option<Packet> {
+        self.ready.pop_front()
+    }
+
     /// The next packet, or `None` when the peer has ended the connection between two; writes what is in the queue
     /// meanwhile.
     ///

@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 
 /// Bytes to and from a peer.
@@ -15,6 +15,26 @@ pub enum Stream {
     TlsServer(Box<tokio_rustls::server::TlsStream<TcpStream>>),
     /// In this process (simulated runs), without TLS.
     Memory(DuplexStream),
+    /// One of the others, whose first byte somebody has looked at.
+    Rewound(Box<Rewound>),
+}
+
+/// A stream with its first byte put back.
+pub struct Rewound {
+    /// Until it is read again.
+    first: Option<u8>,
+    rest: Stream,
+}
+
+impl Stream {
+    /// Reads the first byte, which tells protocols apart that share a port, and the stream as if it had not been read.
+    ///
+    /// # Errors
+    /// What the connection says; [`io::ErrorKind::UnexpectedEof`] when it ends without a byte.
+    pub async fn peek(mut self) -> io::Result<(u8, Self)> {
+        let first = self.read_u8().await?;
+        Ok((first, Self::Rewound(Box::new(Rewound { first: Some(first), rest: self }))))
+    }
 }
 
 macro_rules! each {
@@ -23,16 +43,30 @@ macro_rules! each {
             Stream::TlsClient($inner) => $call,
             Stream::TlsServer($inner) => $call,
             Stream::Memory($inner) => $call,
+            Stream::Rewound(rewound) => {
+                let $inner = &mut rewound.rest;
+                $call
+            }
         }
     };
 }
 
 impl AsyncRead for Stream {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Self::Rewound(rewound) = &mut *self
+            && buffer.remaining() > 0
+            && let Some(first) = rewound.first.take()
+        {
+            buffer.put_slice(&[first]);
+            // The rest follows at once if it is there: a packet in one piece is read in one piece. What has been read is
+            // told first; an end or an error is told again by the next read.
+            let _ = Pin::new(&mut rewound.rest).poll_read(context, buffer);
+            return Poll::Ready(Ok(()));
+        }
         each!(self, inner => Pin::new(inner).poll_read(context, buffer))
     }
 }
@@ -63,6 +97,36 @@ impl AsyncWrite for Stream {
             Self::TlsClient(inner) => inner.is_write_vectored(),
             Self::TlsServer(inner) => inner.is_write_vectored(),
             Self::Memory(inner) => inner.is_write_vectored(),
+            Self::Rewound(rewound) => rewound.rest.is_write_vectored(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt as _;
+
+    #[test]
+    fn a_stream_that_was_looked_at_reads_as_if_it_had_not_been() {
+        let done = crate::time::simulate(|_| async {
+            for text in ["G", "GET /", ""] {
+                let (near, mut far) = tokio::io::duplex(64);
+                far.write_all(text.as_bytes()).await.expect("room");
+                drop(far);
+                match Stream::Memory(near).peek().await {
+                    Ok((first, mut stream)) => {
+                        assert_eq!(Some(first), text.bytes().next());
+                        let mut read = String::new();
+                        stream.read_to_string(&mut read).await.expect("text");
+                        assert_eq!(read, text);
+                    }
+                    Err(error) => {
+                        assert_eq!((text, error.kind()), ("", io::ErrorKind::UnexpectedEof));
+                    }
+                }
+            }
+        });
+        done.expect("no task is left waiting");
     }
 }

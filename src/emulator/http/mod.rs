@@ -23,6 +23,7 @@ use hyper_util::rt::TokioIo;
 
 use super::channel::StampQueue;
 use super::ledger::{Counters, Operation};
+use super::reply_body;
 use super::service::Service;
 use crate::net::stream::Stream;
 use crate::time::{Clock, Instant, UnixTime};
@@ -141,7 +142,7 @@ impl Front {
         }
         let (head, body) = request.into_parts();
         let route = Route::of(head.uri.path());
-        let id = reply::request_id(self.seed, head.uri.path(), arrived);
+        let id = reply_body::request_id(self.seed, head.uri.path(), arrived);
         let mut stamped = None;
         let (operation, mut reply) = match route.check_method(&head.method) {
             Err(allowed) => (Operation::Other, route.wrong_method(allowed)),

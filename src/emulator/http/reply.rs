@@ -6,15 +6,14 @@ use hyper::{Method, Response, StatusCode};
 use serde::Serialize;
 
 use super::Reply;
-use crate::azure::{dps, hub};
+use crate::azure::dps;
+use crate::emulator::reply_body;
 use crate::emulator::service::{DpsRefusal, HubRefusal};
-use crate::rng::{self, Purpose};
-use crate::time::{Instant, UnixTime};
+use crate::time::UnixTime;
 
 /// A JSON reply. Clients do not parse one without its content type.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Reply {
-    let body = serde_json::to_vec(body).expect("replies are plain structures of text and numbers");
-    let mut reply = Response::new(Full::from(body));
+    let mut reply = Response::new(Full::from(reply_body::json(body)));
     *reply.status_mut() = status;
     reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(dps::JSON));
     reply
@@ -67,21 +66,10 @@ enum Refused {
 
 /// Adds what every reply carries, and writes the body of errors, which repeats some of it.
 pub(super) fn finish(reply: &mut Reply, request_id: &str, date: &mut Date, wall: UnixTime) {
-    let body = match reply.extensions_mut().remove::<Refused>() {
-        None => None,
-        Some(Refused::Dps(refusal)) => serde_json::to_vec(&dps::ErrorBody {
-            error_code: refusal.code,
-            tracking_id: request_id.to_owned(),
-            message: refusal.message.to_owned(),
-            timestamp_utc: wall.to_rfc3339(7),
-        })
-        .ok(),
-        Some(Refused::Hub(refusal)) => serde_json::to_vec(&hub::ErrorBody {
-            message: format!("ErrorCode:{};{}", refusal.error.name, refusal.message),
-            exception_message: format!("Tracking ID:{request_id}-TimeStamp:{}", wall.to_rfc3339(3)),
-        })
-        .ok(),
-    };
+    let body = reply.extensions_mut().remove::<Refused>().map(|refused| match refused {
+        Refused::Dps(refusal) => reply_body::dps_error(&refusal, request_id, wall),
+        Refused::Hub(refusal) => reply_body::hub_error(&refusal, request_id, wall),
+    });
     if let Some(body) = body {
         *reply.body_mut() = Full::from(body);
         reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(dps::JSON));
@@ -92,12 +80,6 @@ pub(super) fn finish(reply: &mut Reply, request_id: &str, date: &mut Date, wall:
     let headers = reply.headers_mut();
     headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(STRICT_TRANSPORT));
     headers.insert(header::DATE, date.at(wall));
-}
-
-/// Names a request. From its path and arrival, so that a simulated run gives the same ids each time.
-pub(super) fn request_id(seed: u64, path: &str, arrived: Instant) -> String {
-    let mut stream = rng::stream(seed, path, arrived.nanos(), Purpose::Identifier);
-    format!("{:016x}{:016x}", stream.bits(), stream.bits())
 }
 
 /// The `Date` header, written once a second.
@@ -128,10 +110,8 @@ impl Date {
     }
 }
 
-/// The status that the first three digits of an error code name.
 fn status(code: i64) -> StatusCode {
-    let status = u16::try_from(code / 1_000).ok();
-    status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    StatusCode::from_u16(reply_body::status_of(code)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 fn set(reply: &mut Reply, name: &'static str, value: HeaderValue) {

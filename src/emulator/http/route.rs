@@ -11,6 +11,7 @@ use super::{Reply, reply};
 use crate::azure::dps::{MAX_BODY, error_code};
 use crate::azure::hub::{BATCH_CONTENT_TYPE, HubError, MAX_MESSAGE};
 use crate::emulator::ledger::Operation;
+use crate::emulator::reply_body::is_api_version;
 use crate::emulator::service::{DpsRefusal, HubRefusal};
 
 /// Where a path leads.
@@ -147,20 +148,11 @@ pub(super) fn media_type(head: &Parts) -> Option<&str> {
     value.split(';').next().map(str::trim)
 }
 
-/// Whether the query has an api-version. Any date is good, with what previews append to it: services keep old versions
-/// alive, and which the emulator should refuse is nobody's business.
+/// Whether the query has an api-version.
 pub(super) fn has_api_version(head: &Parts) -> bool {
     let query = head.uri.query().unwrap_or_default();
     let mut values = query.split('&').filter_map(|pair| pair.strip_prefix("api-version="));
-    values.next().is_some_and(|version| {
-        let date = version.as_bytes().get(..10);
-        date.is_some_and(|date| {
-            date.iter().enumerate().all(|(at, byte)| match at {
-                4 | 7 => *byte == b'-',
-                _ => byte.is_ascii_digit(),
-            })
-        })
-    })
+    values.next().is_some_and(is_api_version)
 }
 
 fn decode(segment: &str) -> Option<String> {

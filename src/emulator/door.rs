@@ -1,0 +1,62 @@
+//! What stands behind every listener: the first byte tells who comes, and the front door of that protocol takes over.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::channel::StampQueue;
+use super::http;
+use super::ledger::Counters;
+use super::mqtt;
+use super::service::Service;
+use crate::net::stream::Stream;
+use crate::time::Clock;
+
+/// Both front doors of one worker thread.
+pub struct Door {
+    http: Rc<http::Front>,
+    mqtt: mqtt::Front,
+    clock: Clock,
+    counters: Arc<Counters>,
+}
+
+impl Door {
+    /// A door for one worker thread.
+    ///
+    /// * `stamps`: where each message's residence goes, if anybody wants it
+    /// * `seed`: request ids come from it
+    pub fn new(
+        service: Arc<Service>,
+        clock: Clock,
+        counters: Arc<Counters>,
+        stamps: Option<Arc<StampQueue>>,
+        seed: u64,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            http: http::Front::new(
+                Arc::clone(&service),
+                clock.clone(),
+                Arc::clone(&counters),
+                stamps.clone(),
+                seed,
+            ),
+            mqtt: mqtt::Front::new(service, clock.clone(), Arc::clone(&counters), stamps, seed),
+            clock,
+            counters,
+        })
+    }
+
+    /// Serves one connection until it ends, whoever ends it.
+    ///
+    /// * `entrance`: the hub whose listener was called; `None` for the listener of DPS
+    pub async fn serve(self: Rc<Self>, stream: Stream, entrance: Option<usize>) {
+        // Who says nothing at all is given as long as an idle HTTP connection: clients open those in advance.
+        let deadline = self.clock.now() + http::IDLE;
+        match self.clock.until(deadline, stream.peek()).await {
+            None => self.counters.idle_closed.add(1),
+            Some(Err(_)) => {}
+            // Boxed, so that a task is not as large as the larger of its doors.
+            Some(Ok((mqtt::FIRST_BYTE, stream))) => Box::pin(self.mqtt.serve(stream, entrance)).await,
+            Some(Ok((_, stream))) => Rc::clone(&self.http).serve(stream, entrance).await,
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! IoT Hub over MQTT: telemetry. Twins, methods and messages from the cloud can be subscribed to, and nothing comes.
+//!
+//! MQTT 3.1.1 has no answer to a message but its PUBACK: whatever is wrong with one ends the connection.
+//!
+//! Source: <https://learn.microsoft.com/azure/iot/iot-mqtt-connect-to-iot-hub>
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use percent_encoding::percent_decode_str;
+use tokio::sync::oneshot;
+
+use super::{Front, Moment};
+use crate::azure::hub::{HubError, MAX_MESSAGE};
+use crate::azure::mqtt::{
+    METHODS, TWIN_DESIRED, TWIN_RESPONSES, parse_events_topic, properties, system_property,
+};
+use crate::emulator::channel::Stamp;
+use crate::emulator::hub::{Attached, Displaced, Filter, Subscriptions};
+use crate::emulator::ledger::{Ending, Operation};
+use crate::emulator::service::HubDevice;
+use crate::emulator::throttle::{Excess, Verdict};
+use crate::net::mqtt::{PacketStream, Publish, Qos};
+use crate::time::Instant;
+
+/// A device at its hub.
+pub(super) struct HubSession {
+    device: HubDevice,
+    /// Names the connection at the hub.
+    number: u64,
+    displaced: oneshot::Receiver<Displaced>,
+    is_clean: bool,
+    subscriptions: Subscriptions,
+    expires: Instant,
+    /// Size of the message to be sent should the device be lost.
+    will: Option<u64>,
+    /// Messages that wait in the hub's queue, in their order.
+    held: VecDeque<Held>,
+    has_sent: bool,
+}
+
+/// A message that has been admitted. Its body is nobody's business.
+struct Admitted {
+    packet_id: Option<u16>,
+    bytes: u64,
+    arrived: Instant,
+    /// If somebody wants stamps.
+    message_id: Option<String>,
+}
+
+struct Held {
+    slot: Instant,
+    message: Admitted,
+}
+
+impl HubSession {
+    /// * `will`: size of the message to be sent should the device be lost
+    pub(super) fn new(
+        device: HubDevice,
+        attached: Attached,
+        is_clean: bool,
+        expires: Instant,
+        will: Option<u64>,
+    ) -> Self {
+        Self {
+            device,
+            number: attached.number,
+            displaced: attached.displaced,
+            is_clean,
+            subscriptions: attached.resumed.unwrap_or_default(),
+            expires,
+            will,
+            held: VecDeque::new(),
+            has_sent: false,
+        }
+    }
+
+    pub(super) fn expires(&self) -> Instant {
+        self.expires
+    }
+
+    /// Messages that wait.
+    pub(super) fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// When the first of them has waited enough.
+    pub(super) fn next_slot(&self) -> Option<Instant> {
+        self.held.front().map(|held| held.slot)
+    }
+
+    /// Resolves when the hub wants the connection to end. Not to be asked again then.
+    pub(super) fn poll_displaced(&mut self, context: &mut Context<'_>) -> Poll<Ending> {
+        Pin::new(&mut self.displaced).poll(context).map(|why| match why {
+            Ok(Displaced::Takeover) => Ending::Takeover,
+            // The hub forgets nobody without a word, except at its own end.
+            Ok(Displaced::Disabled) | Err(_) => Ending::Disabled,
+        })
+    }
+
+    /// The QoS that a subscription is granted; `None` if there is nothing of that name.
+    pub(super) fn subscribe(&mut self, filter: &str, qos: Qos) -> Option<u8> {
+        let filter = self.filter(filter)?;
+        let granted = match filter {
+            Filter::DeviceBound => (qos as u8).min(1),
+            Filter::Methods | Filter::TwinResponses | Filter::TwinDesired => 0,
+        };
+        self.subscriptions.set(filter, Some(granted));
+        Some(granted)
+    }
+
+    pub(super) fn unsubscribe(&mut self, filter: &str) {
+        if let Some(filter) = self.filter(filter) {
+            self.subscriptions.set(filter, None);
+        }
+    }
+
+    fn filter(&self, filter: &str) -> Option<Filter> {
+        match filter {
+            METHODS => Some(Filter::Methods),
+            TWIN_RESPONSES => Some(Filter::TwinResponses),
+            TWIN_DESIRED => Some(Filter::TwinDesired),
+            _ => {
+                let id = filter.strip_prefix("devices/")?.strip_suffix("/messages/devicebound/#")?;
+                let id = percent_decode_str(id).decode_utf8().ok()?;
+                (id == self.device.device_id()).then_some(Filter::DeviceBound)
+            }
+        }
+    }
+
+    /// Lets the hub remember the subscriptions, if they are to outlive the connection.
+    pub(super) fn keep_subscriptions(&self, front: &Front) {
+        if !self.is_clean {
+            let hub = front.service.hub_of_device(&self.device);
+            hub.keep(self.device.device_id(), self.number, self.subscriptions);
+        }
+    }
+
+    /// Takes a message, or puts it in the hub's queue.
+    pub(super) fn publish(
+        &mut self,
+        front: &Front,
+        packets: &mut PacketStream,
+        publish: &Publish,
+        moment: Moment,
+    ) -> Result<(), Ending> {
+        let (id, bag) = parse_events_topic(publish.topic_name()).ok_or(Ending::Protocol)?;
+        if id != self.device.device_id() {
+            return Err(Ending::Protocol);
+        }
+        let refused = |status, ending| {
+            front.counters.request(Operation::MqttSend, status);
+            Err(ending)
+        };
+        let Some((bag, message_id)) = read_bag(bag, front.stamps.is_some()) else {
+            return refused(HubError::ARGUMENT_INVALID.status(), Ending::Malformed);
+        };
+        let retained = if publish.retain() { RETAINED } else { 0 };
+        let size = publish.payload().len() + bag + retained;
+        if size > MAX_MESSAGE {
+            return refused(HubError::MESSAGE_TOO_LARGE.status(), Ending::TooLarge);
+        }
+        let Moment { arrived, now, wall } = moment;
+        let bytes = size as u64;
+        let message = Admitted { packet_id: publish.packet_id(), bytes, arrived, message_id };
+        match front.service.admit_message(self.device.hub_index(), now, wall, bytes) {
+            Verdict::Now if self.held.is_empty() => self.accept(front, packets, message),
+            verdict @ (Verdict::Now | Verdict::At(_)) => {
+                // Messages of one connection stay in order, whatever the queue says.
+                let last = self.held.back().map_or(now, |held| held.slot);
+                let slot = if let Verdict::At(slot) = verdict { slot.max(last) } else { last };
+                self.held.push_back(Held { slot, message });
+            }
+            Verdict::Refused(Excess::Rate) => {
+                return refused(HubError::THROTTLED.status(), Ending::Throttled);
+            }
+            Verdict::Refused(Excess::Quota) => {
+                return refused(HubError::QUOTA_EXCEEDED.status(), Ending::Quota);
+            }
+        }
+        Ok(())
+    }
+
+    /// Accepts the messages that have waited enough.
+    pub(super) fn release(&mut self, front: &Front, packets: &mut PacketStream, now: Instant) {
+        while let Some(held) = self.held.pop_front_if(|held| held.slot <= now) {
+            self.accept(front, packets, held.message);
+        }
+    }
+
+    fn accept(&mut self, front: &Front, packets: &mut PacketStream, message: Admitted) {
+        let Admitted { packet_id, bytes, arrived, message_id } = message;
+        self.count(front, packet_id.is_some(), bytes);
+        if let (Some(stamps), Some(message_id)) = (&front.stamps, message_id) {
+            let device_id = self.device.device_id().to_owned();
+            stamps.push(&Stamp { device_id, message_id, arrived, answered: front.clock.now() });
+        }
+        if let Some(packet_id) = packet_id {
+            packets.send_puback(packet_id);
+        }
+    }
+
+    fn count(&mut self, front: &Front, is_confirmed: bool, bytes: u64) {
+        front.counters.request(Operation::MqttSend, 204);
+        front.counters.mqtt_message(self.device.hub_index(), is_confirmed, bytes);
+        if !std::mem::replace(&mut self.has_sent, true) {
+            front.service.accept_messages(&self.device);
+        }
+    }
+
+    /// Takes leave of the hub.
+    pub(super) fn end(&mut self, front: &Front, ending: Ending) {
+        front.service.hub_of_device(&self.device).detach(self.device.device_id(), self.number);
+        // They are in the hub's queue, and charged: it will have them, only nobody is left to be told. A device that sends
+        // at QoS 0 and leaves relies on it.
+        for held in std::mem::take(&mut self.held) {
+            self.count(front, held.message.packet_id.is_some(), held.message.bytes);
+        }
+        if let Some(size) = self.will.filter(|_| ending != Ending::Disconnect) {
+            let (hub, now, wall) = (self.device.hub_index(), front.clock.now(), front.clock.wall());
+            if !matches!(front.service.admit_message(hub, now, wall, size), Verdict::Refused(_)) {
+                front.counters.will(hub);
+            }
+        }
+    }
+}
+
+/// Size of the message that a will would be; `None` if it is not for the device's own telemetry: such a will is accepted
+/// and forgotten, for the real hub's answer to it is not published.
+///
+/// * `payload`: in bytes
+pub(super) fn will_size(topic: &str, device_id: &str, payload: usize) -> Option<u64> {
+    let (id, bag) = parse_events_topic(topic)?;
+    let (bag, _) = read_bag(bag, false)?;
+    let size = payload + bag;
+    (id == device_id && size <= MAX_MESSAGE).then_some(size as u64)
+}
+
+/// What of a property bag counts as size: values of system properties, names and values of the device's own; and the
+/// message id if it is asked for, empty if there is none. `None` for a bag that is not UTF-8.
+///
+/// Source: <https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-messages-construct>
+fn read_bag(bag: &str, wants_id: bool) -> Option<(usize, Option<String>)> {
+    let (mut size, mut message_id) = (0, wants_id.then(String::new));
+    for pair in properties(bag) {
+        let (name, value) = pair?;
+        size += if name.starts_with("$.") { value.len() } else { name.len() + value.len() };
+        if let Some(id) = &mut message_id
+            && name == system_property::MESSAGE_ID
+        {
+            *id = value.into_owned();
+        }
+    }
+    Some((size, message_id))
+}
+
+/// RETAIN is not obeyed; the message carries it as a property.
+const RETAINED: usize = "mqtt-retain".len() + "true".len();
