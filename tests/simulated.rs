@@ -10,7 +10,7 @@ use muster::fleet::DeviceKeys;
 use muster::payload::{Context, Rendered};
 use muster::plan::Plan;
 use muster::run::simulated::{Options, Simulated, simulate};
-use muster::run::{keys, reconcile};
+use muster::run::keys;
 use muster::scenario;
 use muster::step::{Class, Milestone, StepKind, View};
 use muster::time::UnixTime;
@@ -238,7 +238,7 @@ every = "50s"
 
 /// No sentence of either party's books contradicts the other's.
 fn assert_books_agree(run: &Simulated) {
-    assert_eq!(reconcile::compare(&run.record, &run.ledger).differences, Vec::<String>::new());
+    assert_eq!(run.reconciled.differences, Vec::<String>::new());
     for step in &run.record.total().steps {
         assert_eq!(step.all.unaccounted(), 0);
     }

@@ -200,7 +200,7 @@ fn carry_out(
     if let Some(embedded) = embedded {
         match embedded.stop() {
             Ok((ledger, kept)) => {
-                facts.ledger = Some(reconcile::compare(&watched.record, &ledger));
+                facts.ledger = Some(reconcile::compare(&watched.record, &plan.populations, &ledger));
                 stamps = kept;
             }
             // What was measured is kept all the same, marked as what it is.

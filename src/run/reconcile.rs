@@ -2,33 +2,95 @@
 
 use std::collections::BTreeMap;
 
-use crate::emulator::ledger::Ledger;
-use crate::record::Record;
+use crate::device::hub::Qos;
+use crate::emulator::ledger::{HubLedger, Ledger};
+use crate::plan::{Population, Protocol};
+use crate::record::{Counts, Record};
 use crate::result::file;
 use crate::step::StepKind;
 use crate::units::show_count;
 
 /// The emulator's totals, and a sentence for each that contradicts the fleet's.
 ///
-/// A step that the fleet calls unknown may have worked, so the emulator may have counted up to that many more.
-pub fn compare(record: &Record, ledger: &Ledger) -> file::Ledger {
+/// A step that the fleet calls unknown may have worked, so the emulator may have counted up to that many more; and a
+/// message that went again may have arrived twice.
+pub fn compare(record: &Record, populations: &[Population], ledger: &Ledger) -> file::Ledger {
+    let mut books = Books::default();
     let total = record.total();
-    let (mut agreed, mut differences) = (Vec::new(), Vec::new());
-    let mut check = |what: &str, ours: u64, maybe: u64, theirs: u64| {
-        if theirs < ours || theirs > ours + maybe {
-            let doubt = if maybe > 0 { format!(" (and {maybe} unknown)") } else { String::new() };
-            differences.push(format!("{what}: the fleet counts {ours}{doubt}, the emulator {theirs}"));
-        } else {
-            agreed.push(format!("{} {what}", show_count(theirs)));
-        }
-    };
     let register = &total.step(StepKind::Register).all;
     // A device that gave up, or was cut off, may have been assigned without ever hearing of it.
     let unheard = register.failed_total() + register.unknown_total() + register.retried_total();
-    check("assigned", register.acknowledged, unheard, ledger.assigned);
-    let send = &total.step(StepKind::Send).all;
-    check("messages accepted", send.acknowledged, send.unknown_total(), ledger.messages());
-    file::Ledger { totals: totals(ledger), agreed, differences }
+    books.check("assigned", register.acknowledged, unheard, ledger.assigned);
+
+    let mut sends: [Counts; 3] = Default::default();
+    for (population, seen) in populations.iter().zip(&record.populations) {
+        let qos = population.telemetry.as_ref().map_or(Qos::AtLeastOnce, |telemetry| telemetry.qos);
+        let over = match (population.connect, qos) {
+            (Some(Protocol::Mqtt), Qos::AtLeastOnce) => Over::Confirmed,
+            (Some(Protocol::Mqtt), Qos::AtMostOnce) => Over::Unconfirmed,
+            _ => Over::Https,
+        };
+        sends[over as usize].merge(&seen.step(StepKind::Send).all);
+    }
+    let hubs = ledger.hubs.values();
+    let [qos0, qos1] = [|hub: &HubLedger| hub.mqtt_qos0, |hub: &HubLedger| hub.mqtt_qos1];
+    let (qos0, qos1) = (hubs.clone().map(qos0).sum::<u64>(), hubs.map(qos1).sum::<u64>());
+    let https = ledger.messages().saturating_sub(qos0 + qos1);
+    let is_mixed = sends.iter().filter(|counts| counts.due > 0).count() > 1;
+    for (over, theirs) in [(Over::Https, https), (Over::Confirmed, qos1), (Over::Unconfirmed, qos0)] {
+        let ours = &sends[over as usize];
+        if ours.due > 0 || theirs > 0 {
+            let maybe = ours.unknown_total() + ours.retried_total();
+            let what = if is_mixed { over.what() } else { "messages accepted" };
+            match over {
+                Over::Https | Over::Confirmed => books.check(what, ours.acknowledged, maybe, theirs),
+                // What was written when a connection was lost may have arrived or not.
+                Over::Unconfirmed if maybe == 0 => books.check(what, ours.written, 0, theirs),
+                Over::Unconfirmed => books.check(what, theirs.min(ours.written), maybe, theirs),
+            }
+        }
+    }
+    if sends.iter().all(|counts| counts.due == 0) && ledger.messages() == 0 {
+        books.check("messages accepted", 0, 0, 0);
+    }
+    file::Ledger { totals: totals(ledger), agreed: books.agreed, differences: books.differences }
+}
+
+/// How a message goes, as far as the ledger tells messages apart.
+#[derive(Clone, Copy)]
+enum Over {
+    Https,
+    /// MQTT, QoS 1.
+    Confirmed,
+    /// MQTT, QoS 0.
+    Unconfirmed,
+}
+
+impl Over {
+    const fn what(self) -> &'static str {
+        match self {
+            Self::Https => "messages accepted over HTTPS",
+            Self::Confirmed => "messages accepted over MQTT (QoS 1)",
+            Self::Unconfirmed => "messages taken over MQTT (QoS 0)",
+        }
+    }
+}
+
+#[derive(Default)]
+struct Books {
+    agreed: Vec<String>,
+    differences: Vec<String>,
+}
+
+impl Books {
+    fn check(&mut self, what: &str, ours: u64, maybe: u64, theirs: u64) {
+        if theirs < ours || theirs > ours + maybe {
+            let doubt = if maybe > 0 { format!(" (and {maybe} unknown)") } else { String::new() };
+            self.differences.push(format!("{what}: the fleet counts {ours}{doubt}, the emulator {theirs}"));
+        } else {
+            self.agreed.push(format!("{} {what}", show_count(theirs)));
+        }
+    }
 }
 
 fn totals(ledger: &Ledger) -> BTreeMap<String, u64> {
@@ -45,6 +107,12 @@ fn totals(ledger: &Ledger) -> BTreeMap<String, u64> {
             totals.insert(format!("{operation} {status}"), *count);
         }
     }
+    for (ending, count) in &ledger.mqtt.ended {
+        totals.insert(format!("MQTT connections ended: {ending}"), *count);
+    }
+    for (code, count) in &ledger.mqtt.refused {
+        totals.insert(format!("MQTT connects refused with {code}"), *count);
+    }
     for (name, count) in [
         ("registrations throttled", ledger.registrations_throttled),
         ("polls throttled", ledger.polls_throttled),
@@ -56,6 +124,16 @@ fn totals(ledger: &Ledger) -> BTreeMap<String, u64> {
     for (name, hub) in &ledger.hubs {
         totals.insert(format!("hub {name} devices"), hub.devices);
         totals.insert(format!("hub {name} messages"), hub.messages);
+        for (what, count) in [
+            ("messages over MQTT, QoS 0", hub.mqtt_qos0),
+            ("messages over MQTT, QoS 1", hub.mqtt_qos1),
+            ("MQTT connects", hub.mqtt_connects),
+            ("wills", hub.wills),
+        ] {
+            if count > 0 {
+                totals.insert(format!("hub {name} {what}"), count);
+            }
+        }
         if let Some(throttle) = &hub.throttle {
             for (what, count) in [
                 ("connections held", throttle.connections_held),

@@ -17,6 +17,8 @@ use crate::net::dial::Network;
 use crate::net::memory::MemoryNetwork;
 use crate::plan::{Plan, Target};
 use crate::record::{Record, Series};
+use crate::result::file;
+use crate::run::reconcile;
 use crate::time::{self, Stalled};
 
 /// Longer than any scenario that is worth simulating: a run that is not over by then never will be.
@@ -42,6 +44,8 @@ pub struct Simulated {
     pub series: Series,
     /// The emulator's books.
     pub ledger: Ledger,
+    /// What came of holding the one against the other.
+    pub reconciled: file::Ledger,
     /// Run clock at the end.
     pub elapsed: Duration,
 }
@@ -84,6 +88,7 @@ pub fn simulate(
         stamps: false,
     };
     let (plan, keys, options) = (Arc::new(plan.clone()), Arc::new(keys), options.clone());
+    let populations = plan.populations.clone();
     time::simulate(move |clock| async move {
         let network = MemoryNetwork::default();
         let emulator = serve_in_memory(&config, &clock, &network)?;
@@ -145,6 +150,8 @@ pub fn simulate(
             series.add(second.saturating_sub(1), &interval);
         }
         let record = record.ok_or(FleetError::Panicked(0))?;
-        Ok(Simulated { record, series, ledger: emulator.ledger(), elapsed })
+        let ledger = emulator.ledger();
+        let reconciled = reconcile::compare(&record, &populations, &ledger);
+        Ok(Simulated { record, series, ledger, reconciled, elapsed })
     })?
 }

@@ -98,7 +98,7 @@ impl Front {
     pub async fn serve(&self, stream: Stream, entrance: Option<usize>) {
         self.counters.mqtt_connections.add(1);
         let mut packets = PacketStream::new(stream, MAX_CONNECT);
-        let (ending, packets) = match self.welcome(&mut packets, entrance).await {
+        let (ending, mut packets) = match self.welcome(&mut packets, entrance).await {
             Ok((role, keep_alive)) => {
                 let mut session = Session::new(self, packets, role, keep_alive);
                 let ending = session.run().await;
