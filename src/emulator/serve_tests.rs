@@ -18,6 +18,15 @@ async fn connect(
     name: &str,
     version: &'static rustls::SupportedProtocolVersion,
 ) -> io::Result<Client> {
+    Ok(Client::over(dial(ca_pem, address, name, version).await?, name).await)
+}
+
+async fn dial(
+    ca_pem: &str,
+    address: SocketAddr,
+    name: &str,
+    version: &'static rustls::SupportedProtocolVersion,
+) -> io::Result<tokio_rustls::client::TlsStream<tokio::net::TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).expect("a certificate")).expect("a root");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -28,8 +37,7 @@ async fn connect(
         .with_no_client_auth();
     let tcp = tokio::net::TcpStream::connect(address).await?;
     let server = ServerName::try_from(name.to_owned()).expect("a name");
-    let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(server, tcp).await?;
-    Ok(Client::over(stream, name).await)
+    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(server, tcp).await
 }
 
 fn on_sockets<F: Future>(future: F) -> F::Output {
@@ -83,6 +91,49 @@ fn a_device_registers_and_sends_over_tls_to_several_threads() {
     assert_eq!((ledger.assigned, ledger.messages(), ledger.hubs["north"].senders), (8, 8, 8));
     assert_eq!((ledger.connections, ledger.handshakes_failed), (17, 1));
     assert!(std::net::TcpStream::connect(running.dps()).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn mqtt_stands_on_the_same_ports_and_a_takeover_finds_the_other_thread() {
+    use crate::azure::mqtt::{events_prefix, hub_user_name};
+    use crate::net::mqtt::{Connect, ConnectReturnCode, Packet, PacketStream, Publish, Qos};
+    use crate::net::stream::Stream;
+    let options = Options { threads: 2, ..Options::default() };
+    let mut running = start(&immediate(), &options, Clock::machine()).expect("it starts");
+    const CONNECTIONS: u64 = 12;
+    on_sockets(async {
+        let ca = running.ca_pem();
+        let mut dps = connect(ca, running.dps(), DPS_HOST, VERSIONS[0]).await.expect("TLS");
+        assert_eq!(register(&mut dps, "dev").await.status, 200);
+        let mut old: Option<PacketStream> = None;
+        for (_, version) in (0..CONNECTIONS).zip(VERSIONS.iter().cycle()) {
+            let tls = dial(ca, running.hubs()[0].address, NORTH, version).await.expect("TLS");
+            let mut packets = PacketStream::new(Stream::TlsClient(Box::new(tls)), 1_024);
+            let token = late(&derived(PRIMARY, "dev"), &crate::azure::sas::hub_resource(NORTH, "dev"));
+            let user = hub_user_name(NORTH, "dev", "test");
+            let connect = Connect::builder().client_id("dev").and_then(|it| it.user_name(user.as_str()));
+            let connect = connect.and_then(|it| it.password(token.into_bytes()));
+            packets.send(&connect.and_then(|it| it.build()).expect("a packet"));
+            match packets.next().await {
+                Ok(Some(Packet::Connack(connack))) => {
+                    assert_eq!(connack.return_code(), ConnectReturnCode::Accepted);
+                }
+                other => panic!("{other:?}"),
+            }
+            if let Some(mut old) = old.replace(packets) {
+                assert!(matches!(old.next().await, Ok(None)));
+            }
+            let packets = old.as_mut().expect("the new one");
+            let publish = Publish::builder().topic_name(events_prefix("dev")).expect("a topic");
+            let publish = publish.qos(Qos::AtLeastOnce).packet_id(1u16).payload(vec![b'x'; 3_000]);
+            packets.send(&publish.build().expect("a packet"));
+            assert!(matches!(packets.next().await, Ok(Some(Packet::Puback(1)))));
+        }
+    });
+    let ledger = running.stop();
+    let north = &ledger.hubs["north"];
+    assert_eq!((north.mqtt_qos1, north.messages, north.senders), (CONNECTIONS, CONNECTIONS, 1));
+    assert_eq!(ledger.mqtt.count(crate::emulator::ledger::Ending::Takeover), CONNECTIONS - 1);
 }
 
 #[test]

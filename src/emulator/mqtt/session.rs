@@ -154,8 +154,6 @@ impl<'a> Session<'a> {
             while let Some((packet, arrived)) = self.frozen.packets.pop_front() {
                 self.handle(packet, Moment { arrived, now, wall })?;
             }
-            // Until then nobody could have been heard.
-            self.heard = now;
         }
         if self.frozen.packets.is_empty()
             && let Some(ending) = self.leaving
@@ -165,7 +163,8 @@ impl<'a> Session<'a> {
         if self.expires().is_some_and(|expires| expires <= now) {
             return Err(Ending::Expired);
         }
-        if !self.is_reading() {
+        // Whoever is not listened to, or waits for an answer, is not silent.
+        if !self.is_reading() || self.frozen.until.is_some() {
             self.heard = now;
         } else if self.heard + self.silence <= now {
             return Err(Ending::KeepAlive);
