@@ -14,17 +14,17 @@ use muster::result::RunResult;
 const ROUNDS: usize = 3;
 
 /// Devices that only register, over a second connection each time: nothing is resumed.
-const REGISTER: &str = "version = 1\nseed = 7\n[fleet.devices]\ncount = 0\nconnect = \"none\"\nstart.rate = \"200/s\"\n\
+const REGISTER: &str = "version = 1\nseed = 7\n[fleet.devices]\ncount = 0\nprovision = \"https\"\nconnect = \"none\"\nstart.rate = \"200/s\"\n\
     [emulator.dps]\nretry_after = \"0s\"\nassign = \"0s\"\n";
 
 /// Devices that stay connected and send 300 bytes, at 1,000 messages/s together.
-const SEND: &str = "version = 1\nseed = 7\n[fleet.devices]\ncount = 500\nstart.rate = \"250/s\"\n\
-    [fleet.devices.telemetry]\nevery = \"500ms\"\nbytes = \"300 B\"\nmessages = 0\n\
+const SEND: &str = "version = 1\nseed = 7\n[fleet.devices]\ncount = 500\nprovision = \"https\"\nconnect = \"https\"\n\
+    start.rate = \"250/s\"\n[fleet.devices.telemetry]\nevery = \"500ms\"\nbytes = \"300 B\"\nmessages = 0\n\
     [emulator.dps]\nretry_after = \"0s\"\nassign = \"0s\"\n";
 
 /// Devices that connect and do nothing until the end.
 const HOLD: &str = "version = 1\nseed = 7\nduration = \"16s\"\ndrain = \"1s\"\n[fleet.devices]\ncount = 0\n\
-    start.rate = \"250/s\"\n[emulator.dps]\nretry_after = \"0s\"\nassign = \"0s\"\n";
+    provision = \"https\"\nconnect = \"https\"\nstart.rate = \"250/s\"\n[emulator.dps]\nretry_after = \"0s\"\nassign = \"0s\"\n";
 
 fn main() {
     // `cargo test --benches` and lists of benches ask with arguments of their own.

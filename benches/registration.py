@@ -46,6 +46,7 @@ ca_file = "%(ca)s"
 [enrollment.plant]
 group_key = { env = "MUSTER_BENCH_KEY" }
 [fleet.devices]
+provision = "https"
 count = %(count)d
 start.rate = "%(rate)d/s"
 connect = "none"
