@@ -263,7 +263,8 @@ impl Counters {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     /// Answered requests by operation ([`Operation::name`]) and HTTP status; 0 stands for any status that is not
-    /// foreseen. What never occurred is absent.
+    /// foreseen. What never occurred is absent. A message over MQTT is booked with what HTTPS would have answered, 204 if
+    /// it was accepted, at either QoS; for one that was refused the connection was closed.
     pub requests: BTreeMap<String, BTreeMap<u16, u64>>,
     /// Registrations that ended with a hub; one that registers twice counts twice.
     pub assigned: u64,

@@ -248,12 +248,17 @@ fn read_bag(bag: &str, wants_id: bool) -> Option<(usize, Option<String>)> {
         size += if name.starts_with("$.") { value.len() } else { name.len() + value.len() };
         if let Some(id) = &mut message_id
             && name == system_property::MESSAGE_ID
+            && value.len() <= MAX_MESSAGE_ID
         {
             *id = value.into_owned();
         }
     }
     Some((size, message_id))
 }
+
+/// The longest message id that is stamped, in bytes; of a message with a longer one the stamp has none. As many ids as
+/// messages may wait are kept, and the real hub takes 128 bytes.
+const MAX_MESSAGE_ID: usize = 1_024;
 
 /// RETAIN is not obeyed; the message carries it as a property.
 const RETAINED: usize = "mqtt-retain".len() + "true".len();

@@ -30,6 +30,9 @@ pub(super) const MAX_HELD: usize = 1_000;
 /// The same for the bytes of packets that wait for the end of a freeze: the largest message fits, and then another.
 const MAX_FROZEN_BYTES: usize = 2 * MAX_MESSAGE;
 
+/// What a filter takes besides its text, in bytes: a little more than it really does.
+const FILTER: usize = 64;
+
 /// Most filters that one SUBSCRIBE is granted.
 const MAX_FILTERS: usize = 5;
 
@@ -335,9 +338,14 @@ impl<'a> Session<'a> {
 impl Frozen {
     /// * `until`: the end of the freeze; `None` for a packet that only came behind others
     fn push(&mut self, packet: Packet, arrived: Instant, until: Option<Instant>) {
-        if let Packet::Publish(publish) = &packet {
-            self.bytes += publish.size();
-        }
+        self.bytes += match &packet {
+            Packet::Publish(publish) => publish.size(),
+            // Each filter is a piece of memory of its own, however short it is.
+            Packet::Subscribe(subscribe) => subscribe.size() + subscribe.entries().len() * FILTER,
+            Packet::Unsubscribe(unsubscribe) => unsubscribe.size() + unsubscribe.entries().len() * FILTER,
+            Packet::Connect(connect) => connect.size(),
+            _ => 0,
+        };
         self.packets.push_back((packet, arrived));
         self.until = until.or(self.until);
     }

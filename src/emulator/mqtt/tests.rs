@@ -798,6 +798,51 @@ fn whoever_says_nothing_or_never_ends_his_connect_is_closed() {
     });
 }
 
+#[test]
+fn what_is_on_the_wire_is_what_the_standard_says_to_the_byte() {
+    /// Two bytes of length, and the text.
+    fn text(text: &str) -> Vec<u8> {
+        [&(text.len() as u16).to_be_bytes(), text.as_bytes()].concat()
+    }
+    /// A header with its remaining length in two bytes, and the rest.
+    fn packet(header: u8, rest: &[&[u8]]) -> Vec<u8> {
+        let rest = rest.concat();
+        let length = [0x80 | (rest.len() % 128) as u8, (rest.len() / 128) as u8];
+        [&[header][..], &length, &rest].concat()
+    }
+    run(immediate(), |world| async move {
+        world.register("dev").await;
+        // Written by hand from the tables of the standard, without the library that both parties share. User names,
+        // topics and flags as Node's client sends them.
+        let user = format!("{NORTH}/dev/?api-version=2021-04-12&DeviceClientType=azure-iot-device%2F1.18.4");
+        let token = hub_token(NORTH, "dev");
+        let names = [text("dev"), text(&user), text(&token)].concat();
+        let connect = packet(0x10, &[&text("MQTT"), &[4, 0xc0, 0, 180], &names]);
+        let event = text("devices/dev/messages/events/%24.mid=1");
+        let exchanges: [(Vec<u8>, &[u8]); 8] = [
+            (connect, &[0x20, 2, 0, 0]),
+            (packet(0x82, &[&[0, 10], &text(METHODS), &[0]]), &[0x90, 3, 0, 10, 0]),
+            (
+                packet(0x82, &[&[0, 11], &text("devices/dev/messages/devicebound/#"), &[2]]),
+                &[0x90, 3, 0, 11, 1],
+            ),
+            (packet(0x82, &[&[0, 12], &text("x/#"), &[1]]), &[0x90, 3, 0, 12, 0x80]),
+            (packet(0x32, &[&event, &[0x12, 0x34], b"{}"]), &[0x40, 2, 0x12, 0x34]),
+            (packet(0xa2, &[&[0, 13], &text(METHODS)]), &[0xb0, 2, 0, 13]),
+            (vec![0xc0, 0], &[0xd0, 0]),
+            (vec![0xe0, 0], &[]),
+        ];
+        let mut device = world.network.dial(NORTH).expect("somebody listens");
+        for (sent, expected) in exchanges {
+            device.write_all(&sent).await.expect("room");
+            let mut answer = vec![0; expected.len()];
+            device.read_exact(&mut answer).await.expect("an answer");
+            assert_eq!(answer, expected, "{sent:02x?}");
+        }
+        assert_eq!(device.read(&mut [0; 8]).await.expect("an end"), 0);
+    });
+}
+
 /// Sessions in which every packet that a client sends occurs.
 fn good_sessions() -> [Vec<u8>; 2] {
     let expiry = VALID + seconds(1_000_000_000);
