@@ -12,7 +12,7 @@ use crate::device::world::Narration;
 use crate::list::ListError;
 use crate::net::dial::{Endpoint, Network};
 use crate::net::way::Way;
-use crate::plan::{Plan, Protocol};
+use crate::plan::Plan;
 use crate::record::{Interval, Record};
 use crate::time::{Clock, Instant};
 
@@ -62,7 +62,9 @@ pub type Narrator = Arc<dyn Fn(Narration<'_>) + Send + Sync>;
 pub enum Destination {
     /// To DPS first.
     Dps {
-        /// As the scenario writes it, with a port if that is not the protocol's own.
+        /// Where it is.
+        endpoint: Endpoint,
+        /// As the `Host` header has it.
         host: String,
         /// Id scope.
         id_scope: String,
@@ -71,20 +73,11 @@ pub enum Destination {
     },
     /// To one hub.
     Hub {
-        /// As the scenario writes it, and tokens and headers have it, with a port if that is not the protocol's own.
+        /// Where it is.
+        endpoint: Endpoint,
+        /// As tokens and headers have it.
         host: String,
     },
-}
-
-impl Destination {
-    /// Where devices that speak `protocol` go first.
-    ///
-    /// # Panics
-    /// If the host is none, which the guard of a run has looked at.
-    pub fn endpoint(&self, protocol: Protocol) -> Endpoint {
-        let (Self::Dps { host, .. } | Self::Hub { host }) = self;
-        Endpoint::parse(host, protocol.default_port()).expect("the guard has read it")
-    }
 }
 
 /// How connections are made on real sockets.

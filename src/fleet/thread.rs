@@ -168,20 +168,20 @@ async fn launch(
 
 fn profile(setup: &Setup, index: usize, population: &Population) -> Profile {
     let plan: &Plan = &setup.plan;
-    // A device without DPS, or without hub, has no use for the protocol towards it.
-    let provision = population.provision.unwrap_or(Protocol::Mqtt);
-    let connect = population.connect.unwrap_or(Protocol::Mqtt);
     let route = match &setup.destination {
-        Destination::Dps { host, id_scope, allow } => Route::Dps {
-            endpoint: setup.destination.endpoint(provision),
+        Destination::Dps { endpoint, host, id_scope, allow } => Route::Dps {
+            endpoint: endpoint.clone(),
             host: host.clone(),
             id_scope: id_scope.clone(),
-            hubs: HubRule { allow: allow.clone(), default_port: connect.default_port() },
+            hubs: HubRule {
+                allow: allow.clone(),
+                default_port: population.connect.map_or(443, |protocol| protocol.default_port()),
+            },
         },
-        Destination::Hub { host } => {
-            Route::Hub { endpoint: setup.destination.endpoint(connect), host: host.clone() }
-        }
+        Destination::Hub { endpoint, host } => Route::Hub { endpoint: endpoint.clone(), host: host.clone() },
     };
+    // A device that only registers has no hub, and the protocol towards it does not matter.
+    let connect = population.connect.unwrap_or(Protocol::Mqtt);
     let sending = population.telemetry.clone().map(|telemetry| {
         let (seed, name) = (plan.seed, population.name.clone());
         Sending {
@@ -205,7 +205,7 @@ fn profile(setup: &Setup, index: usize, population: &Population) -> Profile {
         route,
         limits: Limits { register: population.deadlines.register, connect: population.deadlines.connect },
         send_deadline: population.deadlines.send,
-        provision,
+        provision: population.provision.unwrap_or(Protocol::Mqtt),
         connect,
         keep_alive_s: u16::try_from(population.keep_alive.as_secs()).unwrap_or(u16::MAX),
         keep_connection: population.keep_connection,

@@ -6,7 +6,7 @@
 use std::io::{BufRead, IsTerminal as _, Write as _};
 
 use crate::net::dial::Endpoint;
-use crate::plan::{Plan, Population, Protocol, Target};
+use crate::plan::{Plan, Target};
 use crate::units::show_count;
 
 /// Why a run does not start.
@@ -22,27 +22,23 @@ pub enum Refused {
     NotConfirmed(String),
 }
 
-/// The first host that the devices of `plan` contact; `None` for the embedded emulator. Of the ports of several protocols
-/// one whose bytes leave this machine, if there is such.
+/// The first host that the devices of `plan` contact; `None` for the embedded emulator.
 ///
 /// # Errors
 /// [`Refused::Host`] if the scenario's text is no host.
 pub fn endpoint(plan: &Plan) -> Result<Option<Endpoint>, Refused> {
-    type Use = fn(&Population) -> Option<Protocol>;
-    let (text, protocol): (_, Use) = match &plan.target {
+    let (text, port) = match &plan.target {
         Target::Emulator(_) => return Ok(None),
-        Target::Azure(azure) => (&azure.dps, |population| population.provision),
-        Target::Hub(hub) => (&hub.host, |population| population.connect),
+        Target::Azure(azure) => (
+            &azure.dps,
+            plan.populations.iter().find_map(|p| p.provision).map_or(443, |protocol| protocol.default_port()),
+        ),
+        Target::Hub(hub) => (
+            &hub.host,
+            plan.populations.iter().find_map(|p| p.connect).map_or(443, |protocol| protocol.default_port()),
+        ),
     };
-    let read = |protocol: Protocol| Endpoint::parse(text, protocol.default_port());
-    let mut endpoints = plan.populations.iter().filter_map(protocol).map(read);
-    let first = endpoints.next().unwrap_or_else(|| read(Protocol::Mqtt));
-    let first = first.ok_or_else(|| Refused::Host(text.clone()))?;
-    if leaves_machine(plan, Some(&first)) {
-        return Ok(Some(first));
-    }
-    let elsewhere = endpoints.flatten().find(|endpoint| leaves_machine(plan, Some(endpoint)));
-    Ok(Some(elsewhere.unwrap_or(first)))
+    Endpoint::parse(text, port).map(Some).ok_or_else(|| Refused::Host(text.clone()))
 }
 
 /// Whether devices that go to `endpoint` first load another machine than this one.

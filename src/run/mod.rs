@@ -174,7 +174,9 @@ fn carry_out(
     let connections = connections(&plan, ready)?;
     // A DPS on this machine was not asked about, and must not be a way around the question.
     let confirmed = options.yes || guard::leaves_machine(&plan, endpoint.as_ref());
-    let destination = destination(&plan, confirmed);
+    let Some(destination) = destination(&plan, endpoint.clone(), ready, confirmed) else {
+        return Err(RunError::Embedded(EmbeddedError::Gone));
+    };
     let narrator = plan.narrate.then(|| Arc::new(|told: Narration<'_>| narrate(&told)) as _);
     let plan = Arc::new(plan);
     let (epoch, started) = (clock.now() + RUN_UP, clock.wall() + RUN_UP);
@@ -240,22 +242,32 @@ fn connections(plan: &Plan, ready: Option<&Ready>) -> Result<Connections, TrustE
     Ok(Connections { tls: trust::client_config(&trust)?, way: Arc::new(way) })
 }
 
-/// Where the devices go.
+/// Where the devices go; `None` only if there should be an emulator and is none.
 ///
 /// * `confirmed`: hubs other than on this machine may be contacted, as far as the scenario allows them
-fn destination(plan: &Plan, confirmed: bool) -> Destination {
+fn destination(
+    plan: &Plan,
+    endpoint: Option<Endpoint>,
+    ready: Option<&Ready>,
+    confirmed: bool,
+) -> Option<Destination> {
     match &plan.target {
-        Target::Emulator(target) => Destination::Dps {
-            host: DPS_HOST.to_owned(),
-            id_scope: target.id_scope.clone(),
-            allow: Vec::new(),
-        },
-        Target::Azure(azure) => Destination::Dps {
+        Target::Emulator(target) => {
+            let ready = ready?;
+            Some(Destination::Dps {
+                endpoint: Endpoint { host: DPS_HOST.to_owned(), port: ready.dps.port() },
+                host: DPS_HOST.to_owned(),
+                id_scope: target.id_scope.clone(),
+                allow: Vec::new(),
+            })
+        }
+        Target::Azure(azure) => Some(Destination::Dps {
+            endpoint: endpoint?,
             host: azure.dps.clone(),
             id_scope: azure.id_scope.clone(),
             allow: if confirmed { azure.allow.clone() } else { Vec::new() },
-        },
-        Target::Hub(hub) => Destination::Hub { host: hub.host.clone() },
+        }),
+        Target::Hub(hub) => Some(Destination::Hub { endpoint: endpoint?, host: hub.host.clone() }),
     }
 }
 

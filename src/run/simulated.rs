@@ -13,7 +13,7 @@ use crate::emulator::ledger::Ledger;
 use crate::emulator::serve::{DPS_HOST, serve_in_memory};
 use crate::emulator::service::ConfigError;
 use crate::fleet::{Command, Destination, DeviceKeys, FleetError, Setup, Share, drive};
-use crate::net::dial::Network;
+use crate::net::dial::{Endpoint, Network};
 use crate::net::memory::MemoryNetwork;
 use crate::plan::{Plan, Target};
 use crate::record::{Record, Series};
@@ -98,6 +98,7 @@ pub fn simulate(
         }
         let setup = Setup {
             destination: Destination::Dps {
+                endpoint: Endpoint { host: DPS_HOST.to_owned(), port: 443 },
                 host: DPS_HOST.to_owned(),
                 id_scope: config.id_scope.clone(),
                 allow: Vec::new(),

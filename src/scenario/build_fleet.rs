@@ -16,12 +16,6 @@ use crate::units::{show_count, spell_duration};
 
 const DEFAULT_KEEP_CONNECTION: Duration = Duration::from_secs(60);
 
-/// What devices speak if the scenario does not say: what devices in the field do.
-pub(super) const DEFAULT_PROTOCOL: &str = Protocol::Mqtt.name();
-
-/// That of the Python SDK.
-const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(60);
-
 /// What fleets are held against.
 pub(super) struct Context<'a> {
     pub(super) written: &'a Scenario,
@@ -88,8 +82,6 @@ fn population(
         _ => MAX_ID_LENGTH,
     };
     let longest = Longest { device_id: longest, registration_id: longest, population: &fleet.name };
-    let provision = (target != TargetKind::Hub).then(|| protocol(fleet.provision.or(DEFAULT_PROTOCOL)));
-    let connect = connect(fleet, target, diagnostics);
     Population {
         name: fleet.name.clone(),
         count,
@@ -97,25 +89,18 @@ fn population(
         enrollment: enrollment.unwrap_or(0),
         sign_with: sign_with(fleet, keys, diagnostics),
         arrival,
-        provision,
-        connect,
+        provision: (target != TargetKind::Hub).then_some(Protocol::Https),
+        connect: connect(fleet, target, diagnostics),
         deadlines: Deadlines {
             register: fleet.register_deadline.or(deadlines.register),
             connect: fleet.connect_deadline.or(deadlines.connect),
             send: fleet.send_deadline.or(deadlines.send),
         },
-        keep_alive: keep_alive(fleet, [provision, connect], diagnostics),
-        keep_connection: keep_connection(fleet, connect, diagnostics),
+        keep_alive: Duration::from_secs(60),
+        keep_connection: fleet.keep_connection.or(DEFAULT_KEEP_CONNECTION),
         telemetry: fleet.telemetry.as_ref().map(|telemetry| {
-            let context = build_telemetry::Context {
-                fleet: &fleet.name,
-                count,
-                known_count,
-                written,
-                longest,
-                target,
-                connect,
-            };
+            let context =
+                build_telemetry::Context { fleet: &fleet.name, count, known_count, written, longest };
             build_telemetry::telemetry(telemetry, &context, files, diagnostics)
         }),
     }
@@ -155,49 +140,10 @@ fn start(fleet: &Fleet, paths: &Paths<'_>, diagnostics: &mut Diagnostics) -> Opt
     }
 }
 
-/// The protocol of that name; keys take no other than these.
-pub(super) fn protocol(name: &str) -> Protocol {
-    if name == Protocol::Https.name() { Protocol::Https } else { Protocol::Mqtt }
-}
-
-/// The keep-alive of the fleet's MQTT connections.
-fn keep_alive(fleet: &Fleet, protocols: [Option<Protocol>; 2], diagnostics: &mut Diagnostics) -> Duration {
-    let Some(Spanned { value, origin }) = fleet.keep_alive.spanned() else { return DEFAULT_KEEP_ALIVE };
-    if !protocols.contains(&Some(Protocol::Mqtt)) {
-        diagnostics.push(
-            Diagnostic::error(*origin, "`keep_alive` is MQTT's, and this fleet speaks HTTPS only")
-                .help("remove it, or let the fleet provision or connect over mqtt"),
-        );
-    } else if value.subsec_nanos() > 0 {
-        diagnostics.push(
-            Diagnostic::error(*origin, "MQTT counts its keep-alive in whole seconds")
-                .help(format!("use \"{}s\"", value.as_secs().max(1))),
-        );
-    }
-    *value
-}
-
-/// For how long an idle hub connection is kept.
-fn keep_connection(fleet: &Fleet, connect: Option<Protocol>, diagnostics: &mut Diagnostics) -> Duration {
-    if connect != Some(Protocol::Mqtt) {
-        return fleet.keep_connection.or(DEFAULT_KEEP_CONNECTION);
-    }
-    if let Some(keep) = fleet.keep_connection.spanned() {
-        diagnostics.push(
-            Diagnostic::error(
-                keep.origin,
-                "`keep_connection` is for HTTPS: over MQTT devices stay connected",
-            )
-            .help("remove it, or use connect = \"https\""),
-        );
-    }
-    Duration::MAX
-}
-
 /// How the fleet talks to its hub; `None` if it only registers.
 fn connect(fleet: &Fleet, target: TargetKind, diagnostics: &mut Diagnostics) -> Option<Protocol> {
     let Some(none) = fleet.connect.spanned().filter(|connect| connect.value == "none") else {
-        return Some(protocol(fleet.connect.or(DEFAULT_PROTOCOL)));
+        return Some(Protocol::Https);
     };
     if target == TargetKind::Hub {
         diagnostics.push(

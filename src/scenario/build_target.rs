@@ -12,9 +12,8 @@ use crate::document::values::Refusal;
 use crate::document::{Diagnostic, Diagnostics, Given, Origin, Spanned};
 use crate::net::dial::Endpoint;
 use crate::net::way::{ConnectMap, Way};
-use crate::plan::{AzureTarget, HubTarget, Target};
+use crate::plan::{AzureTarget, HubTarget, Protocol, Target};
 use crate::scenario::build::Paths;
-use crate::scenario::build_fleet::{DEFAULT_PROTOCOL, protocol};
 use crate::scenario::target::{Mapped, Target as WrittenTarget, TargetKind};
 use crate::scenario::written::Scenario;
 use crate::scenario::{build_emulator, emulator, host, proxy};
@@ -32,7 +31,7 @@ pub(super) fn target(written: &Scenario, paths: &Paths<'_>, diagnostics: &mut Di
         TargetKind::Emulator => {
             Target::Emulator(build_emulator::target(written.emulator.as_ref(), diagnostics))
         }
-        TargetKind::Azure => azure_target(written, ca_file, diagnostics),
+        TargetKind::Azure => azure_target(table, ca_file, diagnostics),
         TargetKind::Hub => {
             require("host", "\"contoso.azure-devices.net\"", &table.host, table.origin, diagnostics);
             let host = table.host.clone().check(diagnostics, |text| host::check(&text));
@@ -46,8 +45,7 @@ pub(super) fn target(written: &Scenario, paths: &Paths<'_>, diagnostics: &mut Di
     }
 }
 
-fn azure_target(written: &Scenario, ca_file: Option<PathBuf>, diagnostics: &mut Diagnostics) -> Target {
-    let table = &written.target;
+fn azure_target(table: &WrittenTarget, ca_file: Option<PathBuf>, diagnostics: &mut Diagnostics) -> Target {
     let way = way(table, diagnostics);
     require("id_scope", "\"${env:ID_SCOPE}\"", &table.id_scope, table.origin, diagnostics);
     let dps = table.dps.clone().check(diagnostics, |text| host::check(&text));
@@ -62,10 +60,7 @@ fn azure_target(written: &Scenario, ca_file: Option<PathBuf>, diagnostics: &mut 
     let host = dps.or(dps::GLOBAL_HOST.to_owned());
     let remote = match (&dps, &way) {
         (Given::Broken, _) | (_, None) => false,
-        (_, Some(way)) => written.fleets.iter().any(|fleet| {
-            let port = protocol(fleet.provision.or(DEFAULT_PROTOCOL)).default_port();
-            !Endpoint::parse(&host, port).is_some_and(|endpoint| way.stays_here(&endpoint))
-        }),
+        (_, Some(way)) => !Endpoint::parse(&host, HTTPS).is_some_and(|endpoint| way.stays_here(&endpoint)),
     };
     if remote && names_none {
         let origin = table.allow.spanned().map_or(table.origin, |allow| allow.origin);
@@ -84,6 +79,9 @@ fn azure_target(written: &Scenario, ca_file: Option<PathBuf>, diagnostics: &mut 
         dps_registrations: table.dps_registrations.or(published_registrations()),
     })
 }
+
+/// The port of the only protocol that DPS is spoken to.
+const HTTPS: u16 = Protocol::Https.default_port();
 
 /// Registrations of a DPS whose limit nobody had raised.
 fn published_registrations() -> Rate {

@@ -6,20 +6,13 @@ use std::time::Duration;
 use crate::device::hub::{Qos, Resend};
 use crate::document::{Diagnostic, Diagnostics};
 use crate::payload::Longest;
-use crate::plan::{Offset, Protocol, Rhythm as Planned, Telemetry};
+use crate::plan::{Offset, Rhythm as Planned, Telemetry};
 use crate::scenario::fleet::{Rhythm, Telemetry as WrittenTelemetry};
 use crate::scenario::payload;
-use crate::scenario::target::TargetKind;
 use crate::scenario::written::Scenario;
 use crate::units::{MAX_DURATION, show_count, spell_duration};
 
 const DEFAULT_QUEUE: u64 = 100;
-
-/// Of MQTT.
-const DEFAULT_IN_FLIGHT: u64 = 10;
-
-/// Longest topic of a scenario, in bytes; an id comes on top.
-const MAX_TOPIC: usize = 256;
 
 /// What a fleet's telemetry is held against.
 pub(super) struct Context<'a> {
@@ -29,9 +22,6 @@ pub(super) struct Context<'a> {
     pub(super) known_count: bool,
     pub(super) written: &'a Scenario,
     pub(super) longest: Longest<'a>,
-    pub(super) target: TargetKind,
-    /// How the fleet talks to its hub; `None` if it does not, which was complained about.
-    pub(super) connect: Option<Protocol>,
 }
 
 pub(super) fn telemetry(
@@ -40,7 +30,7 @@ pub(super) fn telemetry(
     files: &mut payload::Files<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Telemetry {
-    let Context { fleet, count, known_count, written, longest, .. } = *context;
+    let Context { fleet, count, known_count, written, longest } = *context;
     let every = match telemetry.rhythm.value() {
         Some(Rhythm::Every(every)) => every.clone(),
         Some(Rhythm::FleetRate(rate)) => vec![Planned::interval_of_fleet_rate(*rate, count)],
@@ -71,7 +61,20 @@ pub(super) fn telemetry(
     let at_once = shortest.is_some_and(|shortest| shortest.is_zero());
     ends(telemetry, at_once, written, diagnostics);
     suits_the_grid(telemetry, shortest.filter(|_| known_count), diagnostics);
-    let delivery = delivery(telemetry, context, diagnostics);
+    if let Some(qos) = telemetry.qos.spanned().filter(|qos| qos.value == 0) {
+        diagnostics.push(
+            Diagnostic::error(qos.origin, "https confirms every message: there is no qos 0")
+                .help("use qos = 1, or remove it"),
+        );
+    }
+    if let Some(in_flight) = telemetry.in_flight.spanned()
+        && in_flight.value > 1
+    {
+        diagnostics.push(
+            Diagnostic::error(in_flight.origin, "https carries one request at a time on a connection")
+                .help("use in_flight = 1, or remove it"),
+        );
+    }
     let queue = telemetry.queue.or(DEFAULT_QUEUE);
     if let Some(messages) = telemetry.messages.spanned()
         && at_once
@@ -97,68 +100,12 @@ pub(super) fn telemetry(
             on_change: telemetry.on_change.value().copied(),
         }),
         messages: telemetry.messages.value().copied(),
-        qos: delivery.qos,
-        resend: delivery.resend,
-        topic: delivery.topic,
-        in_flight: delivery.in_flight,
+        qos: Qos::AtLeastOnce,
+        resend: Resend::None,
+        topic: None,
+        in_flight: 1,
         queue: u32::try_from(queue).unwrap_or(u32::MAX),
         payload: payload::build(&telemetry.payloads, longest, files, diagnostics),
-    }
-}
-
-/// How messages travel and are confirmed.
-struct Delivery {
-    qos: Qos,
-    resend: Resend,
-    topic: Option<String>,
-    in_flight: u32,
-}
-
-fn delivery(telemetry: &WrittenTelemetry, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Delivery {
-    let is_https = context.connect == Some(Protocol::Https);
-    let mut refuse = |origin, what: &str, help: &str| {
-        diagnostics.push(Diagnostic::error(origin, what).help(help));
-    };
-    let qos0 = telemetry.qos.spanned().filter(|qos| qos.value == 0);
-    let resend = telemetry.resend.spanned().filter(|resend| resend.value == "dup");
-    if let Some(qos) = qos0.filter(|_| is_https) {
-        refuse(qos.origin, "HTTPS confirms every message: there is no qos 0", "use qos = 1, or remove it");
-    }
-    match resend {
-        Some(resend) if is_https => {
-            let what = "HTTPS has no way to mark a message that goes again";
-            refuse(resend.origin, what, "remove `resend`, or use connect = \"mqtt\"");
-        }
-        Some(resend) if qos0.is_some() => {
-            let what = "messages of qos 0 are not confirmed, so none can be found to be missing";
-            refuse(resend.origin, what, "remove `resend`, or use qos = 1");
-        }
-        _ => {}
-    }
-    if let Some(in_flight) = telemetry.in_flight.spanned().filter(|in_flight| is_https && in_flight.value > 1)
-    {
-        let what = "HTTPS carries one request at a time on a connection";
-        refuse(in_flight.origin, what, "use in_flight = 1, or remove it");
-    }
-    if let Some(topic) = telemetry.topic.spanned() {
-        let text = &topic.value.value;
-        if is_https {
-            refuse(topic.origin, "HTTPS has no topics", "remove `topic`, or use connect = \"mqtt\"");
-        } else if context.target != TargetKind::Hub {
-            let what = "an IoT Hub takes telemetry on its own topic only";
-            refuse(topic.origin, what, "remove `topic`; it is for brokers, with a target of kind \"hub\"");
-        } else if text.is_empty() || text.len() > MAX_TOPIC || text.contains(['#', '+', '\0']) {
-            let what =
-                "messages cannot be sent to this topic: it is empty, too long, or has a wildcard (# +)";
-            refuse(topic.origin, what, "use up to 256 bytes, for example topic = \"plant/{id}/telemetry\"");
-        }
-    }
-    let in_flight = telemetry.in_flight.or(if is_https { 1 } else { DEFAULT_IN_FLIGHT });
-    Delivery {
-        qos: if qos0.is_some() { Qos::AtMostOnce } else { Qos::AtLeastOnce },
-        resend: if resend.is_some() { Resend::Duplicates } else { Resend::None },
-        topic: telemetry.topic.value().map(|topic| topic.value.clone()),
-        in_flight: u32::try_from(in_flight).unwrap_or(u32::MAX),
     }
 }
 

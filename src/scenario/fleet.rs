@@ -27,7 +27,6 @@ pub(super) struct Fleet {
     pub(super) register_deadline: Given<Duration>,
     pub(super) connect_deadline: Given<Duration>,
     pub(super) send_deadline: Given<Duration>,
-    pub(super) keep_alive: Given<Duration>,
     pub(super) keep_connection: Given<Duration>,
     pub(super) telemetry: Option<Telemetry>,
 }
@@ -53,8 +52,6 @@ pub(super) struct Telemetry {
     pub(super) jitter: Given<Duration>,
     pub(super) in_flight: Given<u64>,
     pub(super) queue: Given<u64>,
-    pub(super) resend: Given<&'static str>,
-    pub(super) topic: Given<Text>,
     pub(super) payloads: Vec<payload::Written>,
 }
 
@@ -92,7 +89,6 @@ pub(super) fn read(name: String, reader: &Reader<'_>, diagnostics: &mut Diagnost
         register_deadline,
         connect_deadline,
         send_deadline,
-        keep_alive: reader.duration("keep_alive", diagnostics),
         keep_connection: reader.duration("keep_connection", diagnostics),
         telemetry: reader.table("telemetry", diagnostics).map(|table| telemetry(&table, diagnostics)),
     }
@@ -150,8 +146,6 @@ fn telemetry(table: &Reader<'_>, diagnostics: &mut Diagnostics) -> Telemetry {
         jitter: table.duration("jitter", diagnostics),
         in_flight: table.count("in_flight", diagnostics),
         queue: table.count("queue", diagnostics),
-        resend: table.choice("resend", diagnostics),
-        topic: table.text("topic", diagnostics),
         payloads: payload::read(table, diagnostics),
     }
 }

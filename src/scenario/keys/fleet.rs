@@ -1,18 +1,13 @@
 //! Keys of `[fleet.NAME]`, but for its telemetry.
 
-use std::time::Duration;
-
-use crate::azure::mqtt::MAX_KEEP_ALIVE_S;
 use crate::document::schema::OneOf;
 use crate::document::{Key, Later, Shape, Table};
 use crate::scenario::keys::telemetry::TELEMETRY;
 use crate::scenario::keys::{ANY_DURATION, MAX_DEVICES, POSITIVE_DURATION, STEP_DEADLINE};
 
-const NAMES_LATER: &[&str] = &["mqtt-ws", "amqp", "amqp-ws"];
-const PROTOCOL: Shape = Shape::Choice { names: &["mqtt", "https"], later: NAMES_LATER };
-const CONNECT: Shape = Shape::Choice { names: &["mqtt", "https", "none"], later: NAMES_LATER };
-const KEEP_ALIVE: Shape =
-    Shape::Duration { min: Duration::ZERO, max: Duration::from_secs(MAX_KEEP_ALIVE_S as u64) };
+const NAMES_LATER: &[&str] = &["mqtt", "mqtt-ws", "amqp", "amqp-ws"];
+const PROTOCOL: Shape = Shape::Choice { names: &["https"], later: NAMES_LATER };
+const CONNECT: Shape = Shape::Choice { names: &["https", "none"], later: NAMES_LATER };
 
 /// `[fleet.NAME]`.
 pub static FLEET: Table = Table {
@@ -56,22 +51,15 @@ pub static FLEET: Table = Table {
             "{ rate = \"100/s\" }",
             "When the devices start; a single device starts at once by default.",
         ),
-        Key::new("provision", PROTOCOL, "\"https\"", "How devices talk to DPS; mqtt by default.")
-            .default("\"mqtt\""),
+        Key::new("provision", PROTOCOL, "\"https\"", "How devices talk to DPS; https by default.")
+            .default("\"https\""),
         Key::new(
             "connect",
             CONNECT,
             "\"https\"",
-            "How devices talk to their hub; mqtt by default, none for devices that only register.",
+            "How devices talk to their hub; https by default, none for devices that only register.",
         )
-        .default("\"mqtt\""),
-        Key::new(
-            "keep_alive",
-            KEEP_ALIVE,
-            "\"240s\"",
-            "MQTT: a device that has sent nothing for so long asks whether its service is there, and expects an answer within half of it again; whole seconds, 0s for never, 60s by default.",
-        )
-        .default("\"60s\""),
+        .default("\"https\""),
         Key::new(
             "deadline",
             Shape::Table(&DEADLINE),
@@ -82,7 +70,7 @@ pub static FLEET: Table = Table {
             "keep_connection",
             ANY_DURATION,
             "\"60s\"",
-            "HTTPS: a device whose next message is due later than this closes its hub connection until then; 60s by default. Over MQTT devices stay connected.",
+            "A device whose next message is due later than this closes its hub connection until then; 60s by default.",
         )
         .default("\"60s\""),
         Key::new(

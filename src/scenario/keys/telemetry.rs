@@ -54,28 +54,16 @@ pub static TELEMETRY: Table = Table {
             "qos",
             Shape::Count { min: 0, max: 1 },
             "1",
-            "Whether the hub confirms messages: 1, or 0 for none (MQTT); HTTPS always does, and takes 1 only.",
+            "Whether the hub confirms messages: 1, or 0 for none; https always does, and takes 1 only.",
         )
         .default("1"),
         Key::new(
             "in_flight",
-            Shape::Count { min: 1, max: 1_000 },
-            "10",
-            "Messages of one device that may await their confirmation at once; 10 by default over MQTT, 1 over HTTPS.",
-        ),
-        Key::new(
-            "resend",
-            Shape::Choice { names: &["none", "dup"], later: &[] },
-            "\"dup\"",
-            "MQTT: whether messages that were not confirmed when their connection ended go again, marked as duplicates; none by default: they are unknown.",
+            Shape::Count { min: 1, max: 65_535 },
+            "1",
+            "Messages of one device that may await their answer at once; 1 for https.",
         )
-        .default("\"none\""),
-        Key::new(
-            "topic",
-            Shape::Text,
-            "\"plant/{id}/telemetry\"",
-            "MQTT, target of kind \"hub\": where messages go at a broker that is no IoT Hub; {id} is the device's id. The hub's own topic by default.",
-        ),
+        .default("1"),
         Key::new(
             "queue",
             Shape::Count { min: 0, max: 1_000_000 },
