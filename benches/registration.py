@@ -49,6 +49,7 @@ group_key = { env = "MUSTER_BENCH_KEY" }
 provision = "https"
 count = %(count)d
 start.rate = "%(rate)d/s"
+provision = "https"
 connect = "none"
 """
 

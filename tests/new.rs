@@ -39,7 +39,7 @@ fn the_quickstart_asks_before_it_goes_anywhere_and_onboarding_is_the_default() {
     new(&place, &["first", "--kind", "quickstart"]).ends_with(0);
     place.run(&["first.toml"]).ends_with(3).tells(&[
         "not confirmed",
-        "global.azure-devices-provisioning.net:443",
+        "global.azure-devices-provisioning.net:8883",
         "*.azure-devices.net",
         "--yes",
     ]);
@@ -111,7 +111,7 @@ fn the_template_for_a_dps_of_ones_own_contacts_nobody_without_leave() {
     let ran = place.run(&[scenario]);
     ran.ends_with(3).tells(&[
         "not confirmed",
-        "global.azure-devices-provisioning.net:443",
+        "global.azure-devices-provisioning.net:8883",
         "contoso-*.azure-devices.net",
         "100 devices",
         "--yes",
@@ -137,5 +137,5 @@ fn the_template_for_a_dps_of_ones_own_contacts_nobody_without_leave() {
     ]);
     place.run_with(&arguments, &[("GROUP_KEY", GROUP_KEY)]).ends_with(99);
     let heard = proxy.requests();
-    assert!(heard[0].starts_with("CONNECT global.azure-devices-provisioning.net:443 "), "{heard:?}");
+    assert!(heard[0].starts_with("CONNECT global.azure-devices-provisioning.net:8883 "), "{heard:?}");
 }

@@ -11,7 +11,7 @@ use common::{Emulator, GROUP_KEY, Place, Ran, acknowledged, step};
 
 const DEVICES: usize = 5;
 
-/// Devices that register with a DPS of that name and send two messages each, with more keys of `[target]`.
+/// Devices that register over HTTPS with a DPS of that name and send two messages each, with more keys of `[target]`.
 fn scenario(dps: &str, target: &str) -> String {
     format!(
         r#"
@@ -27,6 +27,8 @@ id_scope = "0ne00000001"
 group_key = {{ env = "GROUP_KEY" }}
 [fleet.devices]
 count = {DEVICES}
+provision = "https"
+connect = "https"
 start.burst = {{}}
 deadline = {{ register = "2s", connect = "2s", send = "2s" }}
 [fleet.devices.telemetry]
@@ -335,8 +337,8 @@ fn what_is_here_by_name_only_is_not_loaded_without_leave() {
         let text = scenario(dps, &format!("{target}\nallow = [\"*.azure-devices.invalid\"]"));
         run(&place, &text, &[]).ends_with(3).tells(&["not confirmed", told, "--yes"]);
         let hub = text.replace("azure\"", "hub\"").replace("dps =", "host =");
-        let hub: Vec<&str> =
-            hub.lines().filter(|line| !line.starts_with("id_scope") && !line.starts_with("allow")).collect();
+        let of_dps = |line: &&str| ["id_scope", "allow", "provision"].iter().any(|key| line.starts_with(key));
+        let hub: Vec<&str> = hub.lines().filter(|line| !of_dps(line)).collect();
         run(&place, &hub.join("\n"), &[]).ends_with(3).tells(&["not confirmed", told]);
     }
     assert!(!place.path().join("results").exists(), "nothing was begun");

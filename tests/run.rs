@@ -256,7 +256,7 @@ fn the_ids_of_devices_do_not_change_from_run_to_run_unless_the_scenario_wants_th
     let text = format!(
         "version = 1\nseed = 7\n[target]\nkind = \"azure\"\ndps = \"localhost:{}\"\nid_scope = \"0ne1\"\n\
          ca_file = \"ca.pem\"\n[enrollment.plant]\ngroup_key = {{ env = \"GROUP_KEY\" }}\n\
-         [fleet.sensors]\ncount = 4\nstart.burst = {{}}\n",
+         [fleet.sensors]\ncount = 4\nprovision = \"https\"\nconnect = \"https\"\nstart.burst = {{}}\n",
         stub.port
     );
     let scenario = place.write("ids.toml", &text);
@@ -301,6 +301,7 @@ ca_file = "ca.pem"
 group_key = {{ env = "GROUP_KEY" }}
 [fleet.sensors]
 count = 2
+connect = "https"
 start.burst = {{}}
 [fleet.sensors.telemetry]
 every = "20ms"

@@ -425,7 +425,6 @@ individual = "meters.csv"
 [fleet.gateways]
 enrollment = "gateways"
 start.poisson = "50/s"
-keep_connection = "1h"
 [fleet.gateways.telemetry]
 on_change = { every = "10s", messages = 3, gap = "200ms" }
 messages = 12
@@ -440,7 +439,6 @@ bytes = "1 KiB"
 enrollment = "meters"
 sign_with = "secondary"
 start.poisson = "20/s"
-keep_connection = "1h"
 [fleet.meters.telemetry]
 every = "5s"
 on_change = { every = "30s" }

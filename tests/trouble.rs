@@ -13,7 +13,7 @@ use common::{
 };
 use rustix::process::Signal;
 
-/// Devices that register with the DPS on `port`, each step with a deadline of its own, and nothing to say at the hub.
+/// Devices that register over HTTPS with the DPS on `port`, each step with a deadline of its own, and nothing to say at the hub.
 fn at_dps(port: u16, target: &str) -> String {
     format!(
         r#"
@@ -29,6 +29,8 @@ id_scope = "0ne00000001"
 group_key = {{ env = "GROUP_KEY" }}
 [fleet.devices]
 count = 5
+provision = "https"
+connect = "https"
 start.burst = {{}}
 deadline = {{ register = "2s", connect = "2s", send = "2s" }}
 "#
@@ -327,7 +329,7 @@ fn a_run_in_which_no_message_arrives_does_not_pass() {
     assert!(matches!(ran.code, Some(99 | 97)), "{ran:?}");
 }
 
-/// Devices that go straight to a hub, to send two messages each.
+/// Devices that go straight to a hub over HTTPS, to send two messages each.
 fn at_hub(port: u16) -> String {
     format!(
         r#"
@@ -342,6 +344,7 @@ ca_file = "ca.pem"
 group_key = {{ env = "GROUP_KEY" }}
 [fleet.devices]
 count = 5
+connect = "https"
 start.burst = {{}}
 deadline = {{ register = "1s", connect = "1s", send = "1s" }}
 [fleet.devices.telemetry]

@@ -3,11 +3,12 @@
 use super::mqtt;
 
 /// A transport that devices speak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Protocol {
     /// HTTPS.
     Https,
-    /// MQTT 3.1.1 over TLS.
+    /// MQTT 3.1.1 over TLS, which most SDKs use unless told otherwise.
+    #[default]
     Mqtt,
 }
 

@@ -10,9 +10,9 @@ use tokio::sync::watch;
 use crate::azure::keys::{DeviceKey, GroupKey};
 use crate::device::world::Narration;
 use crate::list::ListError;
-use crate::net::dial::{Endpoint, Network};
+use crate::net::dial::Network;
 use crate::net::way::Way;
-use crate::plan::Plan;
+use crate::plan::{Place, Plan};
 use crate::record::{Interval, Record};
 use crate::time::{Clock, Instant};
 
@@ -63,7 +63,7 @@ pub enum Destination {
     /// To DPS first.
     Dps {
         /// Where it is.
-        endpoint: Endpoint,
+        place: Place,
         /// As the `Host` header has it.
         host: String,
         /// Id scope.
@@ -74,7 +74,7 @@ pub enum Destination {
     /// To one hub.
     Hub {
         /// Where it is.
-        endpoint: Endpoint,
+        place: Place,
         /// As tokens and headers have it.
         host: String,
     },

@@ -169,16 +169,19 @@ async fn launch(
 fn profile(setup: &Setup, index: usize, population: &Population) -> Profile {
     let plan: &Plan = &setup.plan;
     let route = match &setup.destination {
-        Destination::Dps { endpoint, host, id_scope, allow } => Route::Dps {
-            endpoint: endpoint.clone(),
+        Destination::Dps { place, host, id_scope, allow } => Route::Dps {
+            endpoint: place.endpoint(population.provision.unwrap_or_default()),
             host: host.clone(),
             id_scope: id_scope.clone(),
             hubs: HubRule {
                 allow: allow.clone(),
-                default_port: population.connect.map_or(443, |protocol| protocol.default_port()),
+                default_port: population.connect.unwrap_or_default().default_port(),
             },
         },
-        Destination::Hub { endpoint, host } => Route::Hub { endpoint: endpoint.clone(), host: host.clone() },
+        Destination::Hub { place, host } => Route::Hub {
+            endpoint: place.endpoint(population.connect.unwrap_or_default()),
+            host: host.clone(),
+        },
     };
     // A device that only registers has no hub, and the protocol towards it does not matter.
     let connect = population.connect.unwrap_or(Protocol::Mqtt);

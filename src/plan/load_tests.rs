@@ -61,13 +61,24 @@ fn limits_are_told_where_they_are_known_and_only_if_they_are_exceeded() {
 
 #[test]
 fn devices_that_send_rarely_connect_for_each_message() {
-    let rare =
-        "duration = '10h'\n[fleet.x]\ncount = 60\nstart.rate = '1/s'\n[fleet.x.telemetry]\nevery = '10m'\n";
-    let load = Load::of(&plan(rare));
+    let rare = |connect: &str| {
+        format!(
+            "duration = '10h'\n[fleet.x]\ncount = 60\nstart.rate = '1/s'\nconnect = '{connect}'\n\
+             [fleet.x.telemetry]\nevery = '10m'\n"
+        )
+    };
+    let load = Load::of(&plan(&rare("https")));
     let messages = load.messages.expect("messages").total;
     let connections = load.connections.expect("connections").total;
     assert!((connections - 60.0 - messages).abs() < 1.0, "{connections} {messages}");
     assert_eq!(load.open.least, 1);
+    // With MQTT they stay connected, however rarely they send.
+    let load = Load::of(&plan(&rare("mqtt")));
+    assert_eq!(load.connections.map(|flow| flow.total), Some(60.0));
+    assert_eq!(load.open.least, 60);
+    let change = rare("mqtt").replace("every = '10m'", "on_change = { every = '1h', messages = 2 }");
+    let load = Load::of(&plan(&change));
+    assert_eq!((load.connections.map(|flow| flow.total), load.open.least), (Some(60.0), 60));
 }
 
 #[test]

@@ -16,12 +16,14 @@ use crate::units::Rate;
 
 pub mod arrival;
 pub mod load;
+pub mod place;
 pub mod roster;
 pub mod telemetry;
 pub mod threshold;
 
 pub use crate::azure::protocol::Protocol;
 pub use arrival::{Arrival, Starts};
+pub use place::Place;
 pub use roster::{IdPattern, Roster};
 pub use telemetry::{Offset, OnChange, Rhythm, Telemetry};
 pub use threshold::{Gate, Threshold};
@@ -82,7 +84,7 @@ pub struct EmulatorTarget {
 /// See [`Target::Azure`].
 #[derive(Debug, Clone)]
 pub struct AzureTarget {
-    /// DPS host, with `:port` if it is not 443.
+    /// DPS host, with `:port` if it is not the protocol's own.
     pub dps: String,
     /// Id scope.
     pub id_scope: String,
@@ -213,7 +215,8 @@ pub struct Population {
     /// MQTT: a device says that it is there when it has sent nothing for so long, and expects an answer within half of it
     /// again; whole seconds, zero for never.
     pub keep_alive: Duration,
-    /// An HTTPS device whose next message is due later than this closes its hub connection until then.
+    /// A device whose next message is due later than this closes its hub connection until then; [`Duration::MAX`] for MQTT,
+    /// where devices stay connected.
     pub keep_connection: Duration,
     /// What they send; `None` for devices that only connect.
     pub telemetry: Option<Telemetry>,

@@ -362,6 +362,7 @@ every = ["10s", "10s", "40s"]
 bytes = "6 KiB"
 [fleet.gateways]
 count = 300
+connect = "https"
 start.poisson = "1/s"
 [fleet.gateways.telemetry]
 every = "5m"

@@ -6,7 +6,7 @@
 use std::io::{BufRead, IsTerminal as _, Write as _};
 
 use crate::net::dial::Endpoint;
-use crate::plan::{Plan, Target};
+use crate::plan::{Place, Plan, Target};
 use crate::units::show_count;
 
 /// Why a run does not start.
@@ -22,31 +22,49 @@ pub enum Refused {
     NotConfirmed(String),
 }
 
-/// The first host that the devices of `plan` contact; `None` for the embedded emulator.
+/// Where the devices of `plan` go first; `None` for the embedded emulator.
 ///
 /// # Errors
 /// [`Refused::Host`] if the scenario's text is no host.
-pub fn endpoint(plan: &Plan) -> Result<Option<Endpoint>, Refused> {
-    let (text, port) = match &plan.target {
+pub fn place(plan: &Plan) -> Result<Option<Place>, Refused> {
+    let text = match &plan.target {
         Target::Emulator(_) => return Ok(None),
-        Target::Azure(azure) => (
-            &azure.dps,
-            plan.populations.iter().find_map(|p| p.provision).map_or(443, |protocol| protocol.default_port()),
-        ),
-        Target::Hub(hub) => (
-            &hub.host,
-            plan.populations.iter().find_map(|p| p.connect).map_or(443, |protocol| protocol.default_port()),
-        ),
+        Target::Azure(azure) => &azure.dps,
+        Target::Hub(hub) => &hub.host,
     };
-    Endpoint::parse(text, port).map(Some).ok_or_else(|| Refused::Host(text.clone()))
+    Place::parse(text).map(Some).ok_or_else(|| Refused::Host(text.clone()))
 }
 
-/// Whether devices that go to `endpoint` first load another machine than this one.
-pub fn leaves_machine(plan: &Plan, endpoint: Option<&Endpoint>) -> bool {
-    match (plan.target.way(), endpoint) {
-        (Some(way), Some(endpoint)) => !way.stays_here(endpoint),
-        // The embedded emulator.
-        _ => false,
+/// What the devices of `plan` open their first connections to, one for each protocol that they speak there and that has
+/// a port of its own; nothing for the embedded emulator.
+///
+/// # Errors
+/// [`Refused::Host`] if the scenario's text is no host.
+pub fn endpoints(plan: &Plan) -> Result<Vec<Endpoint>, Refused> {
+    let Some(place) = place(plan)? else { return Ok(Vec::new()) };
+    let mut endpoints = Vec::new();
+    for population in &plan.populations {
+        let protocol = match plan.target {
+            Target::Hub(_) => population.connect,
+            _ => population.provision,
+        };
+        let endpoint = protocol.map(|protocol| place.endpoint(protocol));
+        endpoints.extend(endpoint.filter(|endpoint| !endpoints.contains(endpoint)));
+    }
+    Ok(endpoints)
+}
+
+/// Whether devices that go to `endpoints` first load another machine than this one.
+pub fn leaves_machine(plan: &Plan, endpoints: &[Endpoint]) -> bool {
+    // Without a way it is the embedded emulator.
+    plan.target.way().is_some_and(|way| endpoints.iter().any(|endpoint| !way.stays_here(endpoint)))
+}
+
+/// Endpoints as one text; "emulator" for none.
+pub fn named(endpoints: &[Endpoint]) -> String {
+    match endpoints {
+        [] => "emulator".to_owned(),
+        _ => endpoints.iter().map(Endpoint::to_string).collect::<Vec<_>>().join(" and "),
     }
 }
 
@@ -54,14 +72,11 @@ pub fn leaves_machine(plan: &Plan, endpoint: Option<&Endpoint>) -> bool {
 ///
 /// # Errors
 /// [`Refused::NotConfirmed`] without either.
-pub fn confirm(plan: &Plan, endpoint: Option<&Endpoint>, yes: bool) -> Result<(), Refused> {
-    let Some(endpoint) = endpoint.filter(|endpoint| leaves_machine(plan, Some(endpoint))) else {
-        return Ok(());
-    };
-    if yes {
+pub fn confirm(plan: &Plan, endpoints: &[Endpoint], yes: bool) -> Result<(), Refused> {
+    if yes || !leaves_machine(plan, endpoints) {
         return Ok(());
     }
-    let target = summary(plan, endpoint);
+    let target = summary(plan, endpoints);
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Err(Refused::NotConfirmed(target));
     }
@@ -74,7 +89,7 @@ pub fn confirm(plan: &Plan, endpoint: Option<&Endpoint>, yes: bool) -> Result<()
 }
 
 /// What will hit whom, as the object of a sentence.
-fn summary(plan: &Plan, endpoint: &Endpoint) -> String {
+fn summary(plan: &Plan, endpoints: &[Endpoint]) -> String {
     let devices: u64 = plan.populations.iter().map(|population| population.count).sum();
     let rate: f64 = plan
         .populations
@@ -90,7 +105,8 @@ fn summary(plan: &Plan, endpoint: &Endpoint) -> String {
     };
     let telemetry = if rate > 0.0 { format!(", up to {rate:.1} messages/s") } else { String::new() };
     let way = detours(plan).map(|detours| format!(" ({detours})")).unwrap_or_default();
-    format!("{endpoint}{hubs}{way} with {} devices{telemetry}", show_count(devices))
+    let endpoints = named(endpoints);
+    format!("{endpoints}{hubs}{way} with {} devices{telemetry}", show_count(devices))
 }
 
 /// The proxy and the mapped hosts, as a half-sentence; `None` if the bytes go straight to the hosts.
@@ -114,8 +130,10 @@ pub fn detours(plan: &Plan) -> Option<String> {
 }
 
 /// What a run against a real service leaves behind there; `None` for this machine.
-pub fn left_behind(plan: &Plan, endpoint: Option<&Endpoint>) -> Option<String> {
-    endpoint.filter(|endpoint| leaves_machine(plan, Some(endpoint)))?;
+pub fn left_behind(plan: &Plan, endpoints: &[Endpoint]) -> Option<String> {
+    if !leaves_machine(plan, endpoints) {
+        return None;
+    }
     let devices: u64 = plan.populations.iter().map(|population| population.count).sum();
     Some(match &plan.target {
         Target::Azure(_) => format!(
@@ -146,11 +164,11 @@ mod tests {
 
     fn refused(target: &str) -> Option<String> {
         let plan = plan(target);
-        let endpoint = endpoint(&plan).expect("a host");
-        let refused = confirm(&plan, endpoint.as_ref(), false).err().map(|refused| refused.to_string());
-        assert_eq!(refused.is_some(), leaves_machine(&plan, endpoint.as_ref()));
-        assert_eq!(refused.is_some(), left_behind(&plan, endpoint.as_ref()).is_some());
-        assert_eq!(confirm(&plan, endpoint.as_ref(), true), Ok(()));
+        let endpoints = endpoints(&plan).expect("a host");
+        let refused = confirm(&plan, &endpoints, false).err().map(|refused| refused.to_string());
+        assert_eq!(refused.is_some(), leaves_machine(&plan, &endpoints));
+        assert_eq!(refused.is_some(), left_behind(&plan, &endpoints).is_some());
+        assert_eq!(confirm(&plan, &endpoints, true), Ok(()));
         refused
     }
 
@@ -158,7 +176,7 @@ mod tests {
     fn what_is_asked_names_the_proxy_and_the_mapped_hosts() {
         let many: String = (10..30).map(|n| format!("'h{n}' = '127.0.0.1:{n}', ")).collect();
         for (target, told) in [
-            ("kind = 'hub'\nhost = 'a.b'".to_owned(), "would load a.b:443 with 1 devices"),
+            ("kind = 'hub'\nhost = 'a.b'".to_owned(), "would load a.b:8883 with 1 devices"),
             (
                 "kind = 'hub'\nhost = 'localhost:1'\nproxy = 'http://u:${env:P}@p.q:3128'".to_owned(),
                 "would load localhost:1 (through the proxy p.q:3128) with 1 devices",
@@ -167,7 +185,7 @@ mod tests {
                 "kind = 'azure'\nid_scope = 'a'\ndps = 'd.e'\nallow = ['*.h.i']\nproxy = 'http://localhost:1'\n\
                  connect = { 'd.e' = 'f.g:9' }"
                     .to_owned(),
-                "d.e:443 and hubs *.h.i (through the proxy localhost:1, with d.e at f.g:9) with",
+                "d.e:8883 and hubs *.h.i (through the proxy localhost:1, with d.e at f.g:9) with",
             ),
             (
                 format!("kind = 'hub'\nhost = 'a.b'\nconnect = {{ {many} 'h9' = 'c.d:1' }}"),
@@ -180,10 +198,41 @@ mod tests {
     }
 
     #[test]
+    fn each_port_that_a_protocol_has_for_itself_is_looked_at() {
+        let fleets = |target: &str, keys: &[&str]| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = folder.path().join("s.toml");
+            let fleets: String =
+                (0..).zip(keys).map(|(n, keys)| format!("[fleet.x{n}]\ncount = 1\n{keys}\n")).collect();
+            let text =
+                format!("version = 1\n[target]\n{target}\n[enrollment.a]\ngroup_key = 'stdin'\n{fleets}");
+            std::fs::write(&path, text).expect("the folder is writable");
+            let loaded = scenario::load(&path, &scenario::Options::default(), &|_| None);
+            let plan = loaded.unwrap_or_else(|told| panic!("{}", told.render(false, None))).plan;
+            let endpoints = endpoints(&plan).expect("a host");
+            (named(&endpoints), confirm(&plan, &endpoints, false).is_err())
+        };
+        let hub = "kind = 'hub'\nhost = 'a.b'";
+        // Only MQTT is mapped to this machine: a fleet that speaks HTTPS leaves it, wherever it stands.
+        let half = format!("{hub}\nconnect = {{ 'a.b:8883' = '127.0.0.1:1' }}");
+        let azure = "kind = 'azure'\nid_scope = 'a'\ndps = 'd.e'\nallow = ['*.h.i']";
+        for (target, keys, told, asks) in [
+            (hub, &["", "connect = 'https'", ""][..], "a.b:8883 and a.b:443", true),
+            (&half, &["", "connect = 'mqtt'"][..], "a.b:8883", false),
+            (&half, &["", "connect = 'https'"][..], "a.b:8883 and a.b:443", true),
+            (&half, &["connect = 'https'", ""][..], "a.b:443 and a.b:8883", true),
+            (azure, &["provision = 'https'", "connect = 'https'"][..], "d.e:443 and d.e:8883", true),
+            (azure, &["connect = 'none'"][..], "d.e:8883", true),
+        ] {
+            assert_eq!(fleets(target, keys), (told.to_owned(), asks), "{target} {keys:?}");
+        }
+    }
+
+    #[test]
     fn what_stays_here_all_the_way_is_not_asked_about() {
         for target in [
             "kind = 'hub'\nhost = 'localhost:1'",
-            "kind = 'hub'\nhost = 'a.b'\nconnect = { 'A.b:443' = '127.0.0.1:1' }",
+            "kind = 'hub'\nhost = 'a.b'\nconnect = { 'A.b:8883' = '127.0.0.1:1' }",
             "kind = 'hub'\nhost = 'a.b:1'\nconnect = { 'a.b' = '[::1]:1' }\nproxy = 'http://127.0.0.1:3128'",
             "kind = 'azure'\nid_scope = 'a'\ndps = 'localhost'\nconnect = { 'a.b' = 'c.d:1' }",
         ] {

@@ -14,7 +14,7 @@ use crate::emulator::serve::DPS_HOST;
 use crate::fleet::{Connections, Destination, FleetError, Setup};
 use crate::net::dial::Endpoint;
 use crate::net::trust::{self, Trust, TrustError};
-use crate::plan::{Plan, Target};
+use crate::plan::{Place, Plan, Target};
 use crate::report;
 use crate::result::files::Growing;
 use crate::result::{self, file, store};
@@ -101,8 +101,8 @@ pub fn execute(
     progress: &mut dyn Progress,
 ) -> Result<Finished, RunError> {
     let watcher = Watcher::new()?;
-    let endpoint = guard::endpoint(&plan)?;
-    guard::confirm(&plan, endpoint.as_ref(), options.yes)?;
+    let endpoints = guard::endpoints(&plan)?;
+    guard::confirm(&plan, &endpoints, options.yes)?;
     let descriptor_limit = machine::raise_descriptor_limit();
     preflight::check(&plan, descriptor_limit)?;
     let sources = keys::Sources { environment: options.environment, stdin: &mut std::io::stdin() };
@@ -115,7 +115,7 @@ pub fn execute(
         text,
         options,
         progress,
-        Prepared { watcher, endpoint, descriptor_limit, ring, folder: &folder },
+        Prepared { watcher, endpoints, descriptor_limit, ring, folder: &folder },
     );
     match run {
         Ok((result, stamps)) => {
@@ -135,7 +135,7 @@ pub fn execute(
 /// What a run needs besides its plan.
 struct Prepared<'a> {
     watcher: Watcher,
-    endpoint: Option<Endpoint>,
+    endpoints: Vec<Endpoint>,
     descriptor_limit: Option<u64>,
     ring: keys::KeyRing,
     folder: &'a Path,
@@ -148,7 +148,7 @@ fn carry_out(
     progress: &mut dyn Progress,
     prepared: Prepared<'_>,
 ) -> Result<(file::RunResult, Vec<Stamp>), RunError> {
-    let Prepared { watcher, endpoint, descriptor_limit, ring, folder } = prepared;
+    let Prepared { watcher, endpoints, descriptor_limit, ring, folder } = prepared;
     let clock = Clock::machine();
     let cores = machine::cores();
     let shares_machine = matches!(plan.target, Target::Emulator(_));
@@ -173,8 +173,8 @@ fn carry_out(
     let ready = embedded.as_ref().map(|embedded| &embedded.ready);
     let connections = connections(&plan, ready)?;
     // A DPS on this machine was not asked about, and must not be a way around the question.
-    let confirmed = options.yes || guard::leaves_machine(&plan, endpoint.as_ref());
-    let Some(destination) = destination(&plan, endpoint.clone(), ready, confirmed) else {
+    let confirmed = options.yes || guard::leaves_machine(&plan, &endpoints);
+    let Some(destination) = destination(&plan, guard::place(&plan)?, ready, confirmed) else {
         return Err(RunError::Embedded(EmbeddedError::Gone));
     };
     let narrator = plan.narrate.then(|| Arc::new(|told: Narration<'_>| narrate(&told)) as _);
@@ -197,7 +197,7 @@ fn carry_out(
         descriptor_limit: descriptor_limit.unwrap_or(0),
         noise_floor_p99_ns: None,
     };
-    let mut facts = facts(&plan, text, started, &watched, threads, generator, endpoint.as_ref());
+    let mut facts = facts(&plan, text, started, &watched, threads, generator, &endpoints);
     let mut stamps = Vec::new();
     if let Some(embedded) = embedded {
         match embedded.stop() {
@@ -215,7 +215,7 @@ fn carry_out(
     // Another way makes for other latencies: who compares results should see it.
     facts.notes.extend(guard::detours(&plan).map(|detours| format!("Connections were made {detours}.")));
     facts.notes.extend(watched.aborted.iter().map(|text| format!("Ended early by the threshold `{text}`.")));
-    facts.notes.extend(guard::left_behind(&plan, endpoint.as_ref()));
+    facts.notes.extend(guard::left_behind(&plan, &endpoints));
     let mut judgement = verdict::judge(&watched.record, &facts, &plan.thresholds);
     if let Err(error) = files.finish() {
         judgement.spoil(format!("The files of this run are incomplete: {error}."));
@@ -247,7 +247,7 @@ fn connections(plan: &Plan, ready: Option<&Ready>) -> Result<Connections, TrustE
 /// * `confirmed`: hubs other than on this machine may be contacted, as far as the scenario allows them
 fn destination(
     plan: &Plan,
-    endpoint: Option<Endpoint>,
+    place: Option<Place>,
     ready: Option<&Ready>,
     confirmed: bool,
 ) -> Option<Destination> {
@@ -255,19 +255,19 @@ fn destination(
         Target::Emulator(target) => {
             let ready = ready?;
             Some(Destination::Dps {
-                endpoint: Endpoint { host: DPS_HOST.to_owned(), port: ready.dps.port() },
+                place: Endpoint { host: DPS_HOST.to_owned(), port: ready.dps.port() }.into(),
                 host: DPS_HOST.to_owned(),
                 id_scope: target.id_scope.clone(),
                 allow: Vec::new(),
             })
         }
         Target::Azure(azure) => Some(Destination::Dps {
-            endpoint: endpoint?,
+            place: place?,
             host: azure.dps.clone(),
             id_scope: azure.id_scope.clone(),
             allow: if confirmed { azure.allow.clone() } else { Vec::new() },
         }),
-        Target::Hub(hub) => Some(Destination::Hub { endpoint: endpoint?, host: hub.host.clone() }),
+        Target::Hub(hub) => Some(Destination::Hub { place: place?, host: hub.host.clone() }),
     }
 }
 
@@ -278,7 +278,7 @@ fn facts(
     watched: &Watched,
     threads: usize,
     generator: file::Generator,
-    endpoint: Option<&Endpoint>,
+    endpoints: &[Endpoint],
 ) -> file::Facts {
     let hash = Sha256::digest(text.as_bytes());
     file::Facts {
@@ -291,7 +291,7 @@ fn facts(
         duration_ns: nanos(watched.elapsed),
         sends_from_ns: nanos(plan.sends_from),
         threads: threads as u32,
-        target: endpoint.map_or_else(|| "emulator".to_owned(), Endpoint::to_string),
+        target: guard::named(endpoints),
         ended: match (watched.interrupted, &watched.aborted) {
             (true, _) => file::Ended::Interrupted,
             (false, Some(_)) => file::Ended::Aborted,

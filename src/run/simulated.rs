@@ -13,9 +13,9 @@ use crate::emulator::ledger::Ledger;
 use crate::emulator::serve::{DPS_HOST, serve_in_memory};
 use crate::emulator::service::ConfigError;
 use crate::fleet::{Command, Destination, DeviceKeys, FleetError, Setup, Share, drive};
-use crate::net::dial::{Endpoint, Network};
+use crate::net::dial::Network;
 use crate::net::memory::MemoryNetwork;
-use crate::plan::{Plan, Target};
+use crate::plan::{Place, Plan, Target};
 use crate::record::{Record, Series};
 use crate::result::file;
 use crate::run::reconcile;
@@ -98,7 +98,7 @@ pub fn simulate(
         }
         let setup = Setup {
             destination: Destination::Dps {
-                endpoint: Endpoint { host: DPS_HOST.to_owned(), port: 443 },
+                place: Place::of_host(DPS_HOST),
                 host: DPS_HOST.to_owned(),
                 id_scope: config.id_scope.clone(),
                 allow: Vec::new(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::azure::registration::MAX_ID_LENGTH;
+use crate::document::values::Refusal;
 use crate::document::{Diagnostic, Diagnostics, Given, Origin, Spanned};
 use crate::payload::Longest;
 use crate::plan::{Arrival, Deadlines, Enrollment, Keys, Population, Protocol, Roster, SignWith, Starts};
@@ -15,6 +16,12 @@ use crate::scenario::{build_roster, build_telemetry, payload};
 use crate::units::{show_count, spell_duration};
 
 const DEFAULT_KEEP_CONNECTION: Duration = Duration::from_secs(60);
+
+/// That of Azure's Python SDK.
+const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// With less, pings would be more than the messages, and a slow answer a lost connection. Our own choice.
+const LEAST_KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// What fleets are held against.
 pub(super) struct Context<'a> {
@@ -71,6 +78,8 @@ fn population(
                 .help("remove it: without DPS the devices go straight to the hub"),
         );
     }
+    let provision = (target != TargetKind::Hub).then(|| fleet.provision.or(Protocol::default()));
+    let connect = connect(fleet, target, diagnostics);
     let deadlines = Deadlines::default();
     let known_count = fleet.count.value().is_some() || listed.or(traced).is_some();
     let roster = build_roster::roster(fleet, count, keys, ids, diagnostics);
@@ -89,18 +98,17 @@ fn population(
         enrollment: enrollment.unwrap_or(0),
         sign_with: sign_with(fleet, keys, diagnostics),
         arrival,
-        provision: (target != TargetKind::Hub).then_some(Protocol::Https),
-        connect: connect(fleet, target, diagnostics),
+        provision,
+        connect,
         deadlines: Deadlines {
             register: fleet.register_deadline.or(deadlines.register),
             connect: fleet.connect_deadline.or(deadlines.connect),
             send: fleet.send_deadline.or(deadlines.send),
         },
-        keep_alive: Duration::from_secs(60),
-        keep_connection: fleet.keep_connection.or(DEFAULT_KEEP_CONNECTION),
+        keep_alive: keep_alive(fleet, [provision, connect], diagnostics),
+        keep_connection: keep_connection(fleet, connect, diagnostics),
         telemetry: fleet.telemetry.as_ref().map(|telemetry| {
-            let context =
-                build_telemetry::Context { fleet: &fleet.name, count, known_count, written, longest };
+            let context = build_telemetry::Context { fleet, connect, count, known_count, written, longest };
             build_telemetry::telemetry(telemetry, &context, files, diagnostics)
         }),
     }
@@ -142,8 +150,8 @@ fn start(fleet: &Fleet, paths: &Paths<'_>, diagnostics: &mut Diagnostics) -> Opt
 
 /// How the fleet talks to its hub; `None` if it only registers.
 fn connect(fleet: &Fleet, target: TargetKind, diagnostics: &mut Diagnostics) -> Option<Protocol> {
-    let Some(none) = fleet.connect.spanned().filter(|connect| connect.value == "none") else {
-        return Some(Protocol::Https);
+    let Some(none) = fleet.connect.spanned().filter(|connect| connect.value.is_none()) else {
+        return fleet.connect.or(Some(Protocol::default()));
     };
     if target == TargetKind::Hub {
         diagnostics.push(
@@ -158,6 +166,73 @@ fn connect(fleet: &Fleet, target: TargetKind, diagnostics: &mut Diagnostics) -> 
         );
     }
     None
+}
+
+/// Which protocols the fleets speak to what they contact first, each with a fleet that does; those that are broken are left
+/// out.
+pub(super) fn spoken_first(fleets: &[Fleet], target: TargetKind) -> Vec<(Protocol, &str)> {
+    let mut spoken: Vec<(Protocol, &str)> = Vec::new();
+    for fleet in fleets {
+        let given = match target {
+            // A fleet that does not connect is complained of elsewhere.
+            TargetKind::Hub => fleet.connect.clone().map(Option::unwrap_or_default),
+            TargetKind::Azure | TargetKind::Emulator => fleet.provision.clone(),
+        };
+        let protocol = given.or(Protocol::default());
+        if !matches!(given, Given::Broken) && !spoken.iter().any(|(known, _)| *known == protocol) {
+            spoken.push((protocol, &fleet.name));
+        }
+    }
+    spoken
+}
+
+/// How soon a device tells that it is there.
+///
+/// * `spoken`: at DPS and at the hub
+fn keep_alive(fleet: &Fleet, spoken: [Option<Protocol>; 2], diagnostics: &mut Diagnostics) -> Duration {
+    if let Some(keep_alive) = fleet.keep_alive.spanned()
+        && !spoken.contains(&Some(Protocol::Mqtt))
+        && !matches!((&fleet.provision, &fleet.connect), (Given::Broken, _) | (_, Given::Broken))
+    {
+        diagnostics.push(
+            Diagnostic::error(
+                keep_alive.origin,
+                "`keep_alive` is for mqtt: over https nothing is said between requests",
+            )
+            .help("remove it, or use mqtt"),
+        );
+    }
+    let keep_alive = fleet.keep_alive.clone().check(diagnostics, |keep_alive| {
+        if keep_alive.is_zero() || (keep_alive >= LEAST_KEEP_ALIVE && keep_alive.subsec_nanos() == 0) {
+            return Ok(keep_alive);
+        }
+        Err(Refusal::new(
+            format!("a keep-alive of {} is not possible", spell_duration(keep_alive)),
+            format!(
+                "use whole seconds from \"{}\" on, or \"0s\" for never",
+                spell_duration(LEAST_KEEP_ALIVE)
+            ),
+        ))
+    });
+    keep_alive.or(DEFAULT_KEEP_ALIVE)
+}
+
+/// When a device lets go of its hub connection between two messages.
+fn keep_connection(fleet: &Fleet, connect: Option<Protocol>, diagnostics: &mut Diagnostics) -> Duration {
+    let complaint = match (&fleet.connect, connect) {
+        (Given::Broken, _) | (_, Some(Protocol::Https)) => {
+            return fleet.keep_connection.or(DEFAULT_KEEP_CONNECTION);
+        }
+        (_, Some(Protocol::Mqtt)) => "`keep_connection` is for https: with mqtt devices stay connected",
+        (_, None) => "`keep_connection` has no meaning for devices that do not connect",
+    };
+    if let Some(keep_connection) = fleet.keep_connection.spanned() {
+        diagnostics.push(
+            Diagnostic::error(keep_connection.origin, complaint)
+                .help("remove it, or write connect = \"https\""),
+        );
+    }
+    Duration::MAX
 }
 
 /// Index of the fleet's enrollment; `None` with a complaint if there is none.

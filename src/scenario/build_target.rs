@@ -12,11 +12,11 @@ use crate::document::values::Refusal;
 use crate::document::{Diagnostic, Diagnostics, Given, Origin, Spanned};
 use crate::net::dial::Endpoint;
 use crate::net::way::{ConnectMap, Way};
-use crate::plan::{AzureTarget, HubTarget, Protocol, Target};
+use crate::plan::{AzureTarget, HubTarget, Place, Protocol, Target};
 use crate::scenario::build::Paths;
 use crate::scenario::target::{Mapped, Target as WrittenTarget, TargetKind};
 use crate::scenario::written::Scenario;
-use crate::scenario::{build_emulator, emulator, host, proxy};
+use crate::scenario::{build_emulator, build_fleet, emulator, host, proxy};
 use crate::units::Rate;
 
 /// The target of a plan.
@@ -27,28 +27,37 @@ pub(super) fn target(written: &Scenario, paths: &Paths<'_>, diagnostics: &mut Di
         keys_suit_kind(written, kind, diagnostics);
     }
     let ca_file = table.ca_file.spanned().map(|path| paths.resolve(&path.value.value, path.origin));
+    let spoken = build_fleet::spoken_first(&written.fleets, kind);
     match kind {
         TargetKind::Emulator => {
             Target::Emulator(build_emulator::target(written.emulator.as_ref(), diagnostics))
         }
-        TargetKind::Azure => azure_target(table, ca_file, diagnostics),
+        TargetKind::Azure => azure_target(table, ca_file, &spoken, diagnostics),
         TargetKind::Hub => {
             require("host", "\"contoso.azure-devices.net\"", &table.host, table.origin, diagnostics);
             let host = table.host.clone().check(diagnostics, |text| host::check(&text));
+            let way = way(table, diagnostics);
+            port_suits_protocols(&host, way.as_ref(), &spoken, diagnostics);
             Target::Hub(HubTarget {
                 host: host.or(String::new()),
                 ca_file,
-                way: way(table, diagnostics).unwrap_or_default(),
+                way: way.unwrap_or_default(),
                 stated: stated_hub(table, diagnostics),
             })
         }
     }
 }
 
-fn azure_target(table: &WrittenTarget, ca_file: Option<PathBuf>, diagnostics: &mut Diagnostics) -> Target {
+fn azure_target(
+    table: &WrittenTarget,
+    ca_file: Option<PathBuf>,
+    spoken: &[(Protocol, &str)],
+    diagnostics: &mut Diagnostics,
+) -> Target {
     let way = way(table, diagnostics);
     require("id_scope", "\"${env:ID_SCOPE}\"", &table.id_scope, table.origin, diagnostics);
     let dps = table.dps.clone().check(diagnostics, |text| host::check(&text));
+    port_suits_protocols(&dps, way.as_ref(), spoken, diagnostics);
     let id_scope = table.id_scope.clone().check(diagnostics, |text| emulator::check_id_scope(&text));
     let mut allow = Vec::new();
     for pattern in table.allow.value().into_iter().flatten() {
@@ -60,7 +69,11 @@ fn azure_target(table: &WrittenTarget, ca_file: Option<PathBuf>, diagnostics: &m
     let host = dps.or(dps::GLOBAL_HOST.to_owned());
     let remote = match (&dps, &way) {
         (Given::Broken, _) | (_, None) => false,
-        (_, Some(way)) => !Endpoint::parse(&host, HTTPS).is_some_and(|endpoint| way.stays_here(&endpoint)),
+        (_, Some(way)) => Place::parse(&host).is_none_or(|place| {
+            let any = spoken.is_empty().then(Protocol::default);
+            let mut protocols = spoken.iter().map(|(protocol, _)| *protocol).chain(any);
+            protocols.any(|protocol| !way.stays_here(&place.endpoint(protocol)))
+        }),
     };
     if remote && names_none {
         let origin = table.allow.spanned().map_or(table.origin, |allow| allow.origin);
@@ -80,8 +93,53 @@ fn azure_target(table: &WrittenTarget, ca_file: Option<PathBuf>, diagnostics: &m
     })
 }
 
-/// The port of the only protocol that DPS is spoken to.
-const HTTPS: u16 = Protocol::Https.default_port();
+/// Complains of a host whose port cannot be right for what the fleets speak. On this machine and behind a connect map it may
+/// be one that speaks everything, as the emulator's do.
+fn port_suits_protocols(
+    host: &Given<String>,
+    way: Option<&Way>,
+    spoken: &[(Protocol, &str)],
+    diagnostics: &mut Diagnostics,
+) {
+    let (Some(host), Some(way), Some((protocol, fleet))) = (host.spanned(), way, spoken.first()) else {
+        return;
+    };
+    let Some(place) = Place::parse(&host.value) else { return };
+    let Some(port) = place.port() else { return };
+    let endpoint = place.endpoint(*protocol);
+    if way.stays_here(&endpoint) || way.connect.get(&endpoint).is_some() {
+        return;
+    }
+    let (name, own) = (protocol.name(), protocol.default_port());
+    if let Some((other, second)) = spoken.get(1) {
+        let (other, others) = (other.name(), other.default_port());
+        diagnostics.push(
+            Diagnostic::error(
+                host.origin,
+                format!(
+                    "port {port} is for one protocol, but here fleet `{fleet}` speaks {name} and fleet `{second}` {other}"
+                ),
+            )
+            .help(format!(
+                "leave the port out: {name} goes to {own} then and {other} to {others}; or let all fleets speak the same"
+            )),
+        );
+    } else if let Some(other) = [Protocol::Https, Protocol::Mqtt]
+        .into_iter()
+        .find(|other| other != protocol && other.default_port() == port)
+    {
+        diagnostics.push(
+            Diagnostic::warning(
+                host.origin,
+                format!(
+                    "port {port} is usually that of {}, and fleet `{fleet}` speaks {name} there",
+                    other.name()
+                ),
+            )
+            .help(format!("leave the port out for {own}, or let the fleet speak {}", other.name())),
+        );
+    }
+}
 
 /// Registrations of a DPS whose limit nobody had raised.
 fn published_registrations() -> Rate {

@@ -11,6 +11,7 @@ const PAYLOADS: &str = "version = 1\n[fleet.devices]\ncount = 1\n[fleet.devices.
     messages = 5\n[[fleet.devices.telemetry.payload]]\nbytes = '1 B'\n";
 const GROUP: &str = "version = 1\n[enrollment.plant]\ngroup_key = 'generated'\n[fleet.devices]\ncount = 1\n";
 const HUBS: &str = "version = 1\n[fleet.devices]\ncount = 1\n[emulator.hub.north]\n";
+const HTTPS: &str = "version = 1\nfleet.devices.count = 1\nfleet.devices.connect = 'https'\n";
 const AZURE: &str = "version = 1\n[target]\nkind = 'azure'\nid_scope = 'x'\nallow = ['*.azure-devices.net']\n\
     [enrollment.plant]\ngroup_key = 'stdin'\n[fleet.devices]\ncount = 1\n";
 
@@ -21,7 +22,7 @@ fn places() -> Vec<(&'static Table, &'static str, &'static [&'static str])> {
         (&keys::SCENARIO, "", &[EMULATOR, AZURE]),
         (&keys::TARGET, "target.", &[EMULATOR, AZURE]),
         (&keys::ENROLLMENT, "enrollment.plant.", &[GROUP]),
-        (&keys::FLEET, "fleet.devices.", &[EMULATOR, AZURE]),
+        (&keys::FLEET, "fleet.devices.", &[EMULATOR, AZURE, HTTPS]),
         (&keys::BURST, "fleet.devices.start.burst.", &[EMULATOR]),
         (&keys::DEADLINE, "fleet.devices.deadline.", &[EMULATOR, AZURE]),
         (&keys::TELEMETRY, "fleet.devices.telemetry.", &[EMULATOR]),
@@ -58,7 +59,9 @@ fn a_default_written_out_changes_no_plan() {
             let end = if path.ends_with(' ') { " }]" } else { "" };
             let set = format!("{path}{}={default}{end}", key.name);
             let mut taken = 0;
-            for base in *bases {
+            // One that writes the key itself proves nothing about its default.
+            let written = format!("{path}{} = ", key.name);
+            for base in bases.iter().filter(|base| !base.contains(&written)) {
                 let without = plan(base, None).unwrap_or_else(|| panic!("{} loads:\n{base}", table.name));
                 if let Some(with) = plan(base, Some(set.clone())) {
                     assert_eq!(with, without, "{set}");

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use crate::device::hub::Resend;
 use crate::document::node::{Node, Text};
 use crate::document::source::Origin;
 use crate::document::values::{duration, durations, read_node};
 use crate::document::{Diagnostics, Given, Reader, Spanned};
-use crate::plan::{Arrival, OnChange, SignWith};
+use crate::plan::{Arrival, OnChange, Protocol, SignWith};
 use crate::scenario::enrollment::check_name;
 use crate::scenario::{keys, payload};
 use crate::units::Rate;
@@ -22,11 +23,13 @@ pub(super) struct Fleet {
     pub(super) enrollment: Given<Text>,
     pub(super) sign_with: Given<SignWith>,
     pub(super) start: Given<Start>,
-    pub(super) provision: Given<&'static str>,
-    pub(super) connect: Given<&'static str>,
+    pub(super) provision: Given<Protocol>,
+    /// `None` for devices that only register.
+    pub(super) connect: Given<Option<Protocol>>,
     pub(super) register_deadline: Given<Duration>,
     pub(super) connect_deadline: Given<Duration>,
     pub(super) send_deadline: Given<Duration>,
+    pub(super) keep_alive: Given<Duration>,
     pub(super) keep_connection: Given<Duration>,
     pub(super) telemetry: Option<Telemetry>,
 }
@@ -50,6 +53,8 @@ pub(super) struct Telemetry {
     pub(super) qos: Given<u64>,
     pub(super) messages: Given<u64>,
     pub(super) jitter: Given<Duration>,
+    pub(super) resend: Given<Resend>,
+    pub(super) topic: Given<Text>,
     pub(super) in_flight: Given<u64>,
     pub(super) queue: Given<u64>,
     pub(super) payloads: Vec<payload::Written>,
@@ -84,14 +89,21 @@ pub(super) fn read(name: String, reader: &Reader<'_>, diagnostics: &mut Diagnost
             Ok(if name == "secondary" { SignWith::Secondary } else { SignWith::Primary })
         }),
         start: start(reader, diagnostics),
-        provision: reader.choice("provision", diagnostics),
-        connect: reader.choice("connect", diagnostics),
+        provision: reader.choice("provision", diagnostics).map(protocol),
+        connect: reader
+            .choice("connect", diagnostics)
+            .map(|name| if name == "none" { None } else { Some(protocol(name)) }),
         register_deadline,
         connect_deadline,
         send_deadline,
+        keep_alive: reader.duration("keep_alive", diagnostics),
         keep_connection: reader.duration("keep_connection", diagnostics),
         telemetry: reader.table("telemetry", diagnostics).map(|table| telemetry(&table, diagnostics)),
     }
+}
+
+fn protocol(name: &str) -> Protocol {
+    if name == Protocol::Https.name() { Protocol::Https } else { Protocol::Mqtt }
 }
 
 fn start(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Given<Start> {
@@ -144,6 +156,10 @@ fn telemetry(table: &Reader<'_>, diagnostics: &mut Diagnostics) -> Telemetry {
         qos: table.count("qos", diagnostics),
         messages: table.count("messages", diagnostics),
         jitter: table.duration("jitter", diagnostics),
+        resend: table
+            .choice("resend", diagnostics)
+            .map(|name| if name == "dup" { Resend::Duplicates } else { Resend::None }),
+        topic: table.text("topic", diagnostics),
         in_flight: table.count("in_flight", diagnostics),
         queue: table.count("queue", diagnostics),
         payloads: payload::read(table, diagnostics),

@@ -9,11 +9,12 @@
 
 use std::path::Path;
 
+use crate::device::hub::Qos;
 use crate::document::environment;
 use crate::document::node::{self, Entry, Node, Value};
-use crate::document::resolve::{self, Resolved};
+use crate::document::resolve::{self, Resolved, ResolvedOrigin};
 use crate::document::{Diagnostics, Key, Table, overlay, source};
-use crate::plan::{EmulatorTarget, Enrollment, Plan};
+use crate::plan::{EmulatorTarget, Enrollment, Plan, Protocol};
 use crate::rng;
 use target::TargetKind;
 
@@ -96,7 +97,8 @@ pub fn load(
         return Err(diagnostics);
     }
     let kind = written.target.kind.or(TargetKind::Emulator);
-    let resolved = resolve::resolve(&keys::SCENARIO, &root, &diagnostics, &in_use(kind));
+    let mut resolved = resolve::resolve(&keys::SCENARIO, &root, &diagnostics, &in_use(kind));
+    suit_protocols(&mut resolved, &plan);
     let text = diagnostics.sources().source(source::SourceId::FILE).map(|file| file.text.clone());
     Ok(Loaded { plan, resolved, warnings: diagnostics, text: text.unwrap_or_default() })
 }
@@ -115,6 +117,31 @@ fn in_use(kind: TargetKind) -> impl Fn(&'static Table, &'static Key, &[Entry]) -
         (_, "emulator") | ("[enrollment.NAME]", _) => emulator,
         (_, "target" | "measure" | "deadline") | ("[emulator]", "dps") => true,
         _ => key.default.is_some(),
+    }
+}
+
+/// Makes the defaults that hang on a fleet's protocols, which other tables name, what they are in `plan`.
+fn suit_protocols(resolved: &mut Vec<Resolved>, plan: &Plan) {
+    for population in &plan.populations {
+        let is_https = population.connect == Some(Protocol::Https);
+        let speaks_mqtt = [population.provision, population.connect].contains(&Some(Protocol::Mqtt));
+        let confirms =
+            population.telemetry.as_ref().is_some_and(|telemetry| telemetry.qos == Qos::AtLeastOnce);
+        let fleet = format!("fleet.{}.", population.name);
+        resolved.retain_mut(|key| {
+            let Some(name) = key.path.strip_prefix(&fleet) else { return true };
+            match name {
+                _ if key.origin != ResolvedOrigin::Default => true,
+                "keep_alive" => speaks_mqtt,
+                "keep_connection" => is_https,
+                "telemetry.resend" => !is_https && confirms,
+                "telemetry.in_flight" if is_https => {
+                    key.value = "1".to_owned();
+                    true
+                }
+                _ => true,
+            }
+        });
     }
 }
 

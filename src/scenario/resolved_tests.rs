@@ -24,13 +24,19 @@ fn resolved(text: &str, sets: &[String], azure: bool) -> Vec<Resolved> {
 }
 
 fn plan(text: &str) -> String {
+    loaded(text).0
+}
+
+/// The plan of a scenario as text, and its keys.
+fn loaded(text: &str) -> (String, Vec<Resolved>) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("s.toml");
     std::fs::write(&path, text).unwrap();
     let options = Options { seed: Some(7), run_id: Some("0a1b2c3d".to_owned()), ..Options::default() };
     let loaded = load(&path, &options, &variable)
         .unwrap_or_else(|diagnostics| panic!("{}\n{text}", diagnostics.render(false, None)));
-    format!("{:?}", loaded.plan).replace(&directory.path().display().to_string(), "")
+    let plan = format!("{:?}", loaded.plan).replace(&directory.path().display().to_string(), "");
+    (plan, loaded.resolved)
 }
 
 #[test]
@@ -49,12 +55,32 @@ fn a_scenario_with_every_default_written_out_means_the_same() {
             .to_owned(),
     );
     for text in texts {
-        let azure = text.contains("\"azure\"");
-        let resolved = resolved(&text, &[], azure);
+        let resolved = loaded(&text).1;
         assert!(resolved.iter().any(|key| key.origin == ResolvedOrigin::Default), "{text}");
         let lines: String = resolved.iter().map(|key| format!("{} = {}\n", key.path, key.value)).collect();
         assert_eq!(plan(&lines), plan(&text), "{lines}");
     }
+}
+
+#[test]
+fn defaults_that_hang_on_a_protocol_are_those_of_the_fleet() {
+    let told = |protocols: &str, telemetry: &str| {
+        let text = format!(
+            "version = 1\n[fleet.x]\ncount = 1\n{protocols}\ntelemetry = {{ every = '1s', messages = 1{telemetry} }}\n"
+        );
+        let keys = loaded(&text).1.into_iter().filter(|key| key.origin == ResolvedOrigin::Default);
+        let lines: Vec<String> = keys
+            .filter(|key| ["keep_", "in_flight", "resend"].iter().any(|name| key.path.contains(name)))
+            .map(|key| format!("{} = {}", key.path.trim_start_matches("fleet.x."), key.value))
+            .collect();
+        lines.join(", ")
+    };
+    let mqtt = "keep_alive = \"60s\", telemetry.in_flight = 10";
+    assert_eq!(told("", ""), format!("{mqtt}, telemetry.resend = \"none\""));
+    assert_eq!(told("", ", qos = 0"), mqtt);
+    let https = "keep_connection = \"60s\", telemetry.in_flight = 1";
+    assert_eq!(told("connect = 'https'\nprovision = 'https'", ""), https);
+    assert_eq!(told("connect = 'https'", ""), format!("keep_alive = \"60s\", {https}"));
 }
 
 #[test]

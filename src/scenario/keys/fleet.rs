@@ -1,13 +1,19 @@
 //! Keys of `[fleet.NAME]`, but for its telemetry.
 
+use std::time::Duration;
+
+use crate::azure::mqtt;
 use crate::document::schema::OneOf;
 use crate::document::{Key, Later, Shape, Table};
 use crate::scenario::keys::telemetry::TELEMETRY;
 use crate::scenario::keys::{ANY_DURATION, MAX_DEVICES, POSITIVE_DURATION, STEP_DEADLINE};
 
-const NAMES_LATER: &[&str] = &["mqtt", "mqtt-ws", "amqp", "amqp-ws"];
-const PROTOCOL: Shape = Shape::Choice { names: &["https"], later: NAMES_LATER };
-const CONNECT: Shape = Shape::Choice { names: &["https", "none"], later: NAMES_LATER };
+const NAMES_LATER: &[&str] = &["mqtt-ws", "amqp", "amqp-ws"];
+const PROTOCOL: Shape = Shape::Choice { names: &["mqtt", "https"], later: NAMES_LATER };
+const CONNECT: Shape = Shape::Choice { names: &["mqtt", "https", "none"], later: NAMES_LATER };
+/// Shorter ones that are not zero, and fractions of a second, are refused when the plan is built.
+const KEEP_ALIVE: Shape =
+    Shape::Duration { min: Duration::ZERO, max: Duration::from_secs(mqtt::MAX_KEEP_ALIVE_S as u64) };
 
 /// `[fleet.NAME]`.
 pub static FLEET: Table = Table {
@@ -51,15 +57,15 @@ pub static FLEET: Table = Table {
             "{ rate = \"100/s\" }",
             "When the devices start; a single device starts at once by default.",
         ),
-        Key::new("provision", PROTOCOL, "\"https\"", "How devices talk to DPS; https by default.")
-            .default("\"https\""),
+        Key::new("provision", PROTOCOL, "\"https\"", "How devices talk to DPS; mqtt by default.")
+            .default("\"mqtt\""),
         Key::new(
             "connect",
             CONNECT,
             "\"https\"",
-            "How devices talk to their hub; https by default, none for devices that only register.",
+            "How devices talk to their hub; mqtt by default, none for devices that only register.",
         )
-        .default("\"https\""),
+        .default("\"mqtt\""),
         Key::new(
             "deadline",
             Shape::Table(&DEADLINE),
@@ -67,10 +73,17 @@ pub static FLEET: Table = Table {
             "Until when a step must be done, counted from when it is due.",
         ),
         Key::new(
+            "keep_alive",
+            KEEP_ALIVE,
+            "\"60s\"",
+            "For mqtt: a device that has sent nothing for so long tells that it is there; whole seconds from 5s, or 0s for never; 60s by default.",
+        )
+        .default("\"60s\""),
+        Key::new(
             "keep_connection",
             ANY_DURATION,
             "\"60s\"",
-            "A device whose next message is due later than this closes its hub connection until then; 60s by default.",
+            "For connect = \"https\": a device whose next message is due later than this closes its hub connection until then; 60s by default. With mqtt devices stay connected.",
         )
         .default("\"60s\""),
         Key::new(

@@ -19,7 +19,7 @@ pub static TARGET: Table = Table {
             "dps",
             Shape::Text,
             "\"global.azure-devices-provisioning.net\"",
-            "For azure: host of the DPS; the global endpoint by default.",
+            "For azure: host of the DPS, with port if it is not the protocol's own; the global endpoint by default.",
         )
         .default("\"global.azure-devices-provisioning.net\""),
         Key::new("id_scope", Shape::Text, "\"0ne00000A0A\"", "For azure, required: the id scope of the DPS."),
@@ -33,7 +33,7 @@ pub static TARGET: Table = Table {
             "host",
             Shape::Text,
             "\"contoso.azure-devices.net\"",
-            "For hub, required: its host, with port if it is not 443.",
+            "For hub, required: its host, with port if it is not the protocol's own (8883 for mqtt, 443 for https).",
         ),
         Key::new(
             "ca_file",

@@ -54,16 +54,29 @@ pub static TELEMETRY: Table = Table {
             "qos",
             Shape::Count { min: 0, max: 1 },
             "1",
-            "Whether the hub confirms messages: 1, or 0 for none; https always does, and takes 1 only.",
+            "Whether the hub confirms messages: 1, or 0 for none; with https it always does, and only 1 is taken. 1 by default.",
         )
         .default("1"),
         Key::new(
             "in_flight",
-            Shape::Count { min: 1, max: 65_535 },
-            "1",
-            "Messages of one device that may await their answer at once; 1 for https.",
+            Shape::Count { min: 1, max: 1_000 },
+            "10",
+            "Messages of one device that may await their answer at once; 10 by default, with https always 1.",
         )
-        .default("1"),
+        .default("10"),
+        Key::new(
+            "resend",
+            Shape::Choice { names: &["none", "dup"], later: &[] },
+            "\"dup\"",
+            "For mqtt with qos 1: what becomes of messages without an answer when their connection is lost: none leaves them unknown (default), dup sends them again, marked as duplicates.",
+        )
+        .default("\"none\""),
+        Key::new(
+            "topic",
+            Shape::Text,
+            "\"plant/{id}/telemetry\"",
+            "For mqtt and a target of kind hub that is another broker than an IoT hub: the topic that messages go to; {id} stands for the device's id.",
+        ),
         Key::new(
             "queue",
             Shape::Count { min: 0, max: 1_000_000 },

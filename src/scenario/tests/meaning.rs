@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::*;
 use crate::azure::limits::{HubSize, Tier};
+use crate::device::hub::{Qos, Resend};
 use crate::emulator::config;
 use crate::payload::Payload;
 use crate::plan::threshold::{Comparison, Ending, Metric, Statistic};
-use crate::plan::{Arrival, KeySource, Keys, Offset, OnChange, SignWith, Target};
+use crate::plan::{Arrival, KeySource, Keys, Offset, OnChange, Population, Protocol, SignWith, Target};
 use crate::rng::Distribution;
 use crate::step::Milestone;
 
@@ -23,7 +24,12 @@ fn the_minimal_file_means_what_the_design_says() {
     assert_eq!(population.arrival, Arrival::Rate("100/s".parse().unwrap()));
     let telemetry = population.telemetry.as_ref().unwrap();
     assert_eq!((&telemetry.rhythm.every[..], telemetry.messages), (&[Duration::from_secs(2)][..], Some(5)));
-    assert_eq!((telemetry.in_flight, telemetry.queue), (1, 100));
+    assert_eq!((telemetry.in_flight, telemetry.queue), (10, 100));
+    assert_eq!((population.provision, population.connect), (Some(Protocol::Mqtt), Some(Protocol::Mqtt)));
+    // MQTT devices stay connected, and ping as the Python SDK does.
+    assert_eq!((population.keep_alive, population.keep_connection), (Duration::from_secs(60), Duration::MAX));
+    assert_eq!((telemetry.qos, telemetry.resend), (Qos::AtLeastOnce, Resend::None));
+    assert_eq!(telemetry.topic, None);
     let Target::Emulator(target) = &plan.target else { panic!("the emulator") };
     assert_eq!((target.id_scope.as_str(), &target.dps), ("0ne00000001", &config::Dps::default()));
     assert_eq!(target.hubs[0].host, "hub.azure-devices.localhost");
@@ -224,12 +230,109 @@ fn telemetry_goes_by_lists_of_times_offsets_and_changes() {
         ("offset = '1s'\non_change = { every = '5m' }", "`offset` has no meaning"),
         ("every = '0s'\non_change = { every = '5m' }", "none is left for changes"),
         ("on_change = { messages = 3 }", "lacks `every`"),
-        ("every = '1s'\nqos = 0", "there is no qos 0"),
         ("every = '1s'\nqos = 2", "out of range"),
     ] {
         let told = telemetry(lines).map(|_| ()).expect_err(lines);
         assert!(told.contains(expected), "{lines}\n{told}");
         assert!(told.contains(": 1 error"), "{lines}\n{told}");
+    }
+}
+
+/// The only fleet of a scenario that has one device.
+fn fleet(lines: &str) -> Result<Population, String> {
+    let text = format!("version = 1\n[fleet.x]\ncount = 1\n{lines}\n");
+    load_bytes(text.as_bytes(), &[]).map(|loaded| loaded.plan.populations[0].clone())
+}
+
+#[test]
+fn the_protocols_of_a_fleet_are_chosen_apart() {
+    use Protocol::{Https, Mqtt};
+    for (lines, provision, connect) in [
+        ("", Some(Mqtt), Some(Mqtt)),
+        ("provision = 'https'", Some(Https), Some(Mqtt)),
+        ("connect = 'https'", Some(Mqtt), Some(Https)),
+        ("provision = 'mqtt'\nconnect = 'mqtt'", Some(Mqtt), Some(Mqtt)),
+        ("connect = 'none'", Some(Mqtt), None),
+    ] {
+        let fleet = fleet(lines).unwrap();
+        assert_eq!((fleet.provision, fleet.connect), (provision, connect), "{lines}");
+    }
+}
+
+#[test]
+fn an_mqtt_device_is_told_how_to_confirm_repeat_and_keep_alive() {
+    let mqtt = fleet(
+        "keep_alive = '1177s'\n[fleet.x.telemetry]\nevery = '1s'\nmessages = 1\nin_flight = 1000\nresend = 'dup'",
+    )
+    .unwrap();
+    let telemetry = mqtt.telemetry.unwrap();
+    assert_eq!((mqtt.keep_alive, telemetry.in_flight), (Duration::from_secs(1_177), 1_000));
+    assert_eq!((telemetry.qos, telemetry.resend), (Qos::AtLeastOnce, Resend::Duplicates));
+    let unconfirmed =
+        fleet("keep_alive = '0s'\ntelemetry = { every = '1s', messages = 1, qos = 0 }").unwrap();
+    assert_eq!(unconfirmed.keep_alive, Duration::ZERO);
+    assert_eq!(unconfirmed.telemetry.unwrap().qos, Qos::AtMostOnce);
+    // Devices that register over MQTT keep that connection alive, too.
+    assert!(fleet("connect = 'https'\nkeep_alive = '5s'").is_ok());
+    let https =
+        fleet("connect = 'https'\ntelemetry = { every = '1s', messages = 1, in_flight = 1 }").unwrap();
+    assert_eq!((https.keep_connection, https.telemetry.unwrap().in_flight), (Duration::from_secs(60), 1));
+}
+
+#[test]
+fn what_one_protocol_cannot_do_is_told_with_the_other() {
+    const HTTPS: &str = "connect = 'https'\n[fleet.x.telemetry]\nevery = '1s'\nmessages = 1\n";
+    const MQTT: &str = "[fleet.x.telemetry]\nevery = '1s'\nmessages = 1\n";
+    for (lines, expected) in [
+        (format!("{HTTPS}qos = 0"), "there is no qos 0"),
+        (format!("{HTTPS}in_flight = 2"), "one request at a time"),
+        (format!("{HTTPS}resend = 'dup'"), "cannot be marked as a duplicate"),
+        (format!("{HTTPS}topic = 'a'"), "`topic` is for mqtt"),
+        (format!("{MQTT}resend = 'dup'\nqos = 0"), "nobody knows which messages to send again"),
+        (format!("{MQTT}in_flight = 1001"), "out of range"),
+        (format!("{MQTT}topic = 'a'"), "`topic` is for plain brokers"),
+        ("provision = 'https'\nconnect = 'https'\nkeep_alive = '60s'".to_owned(), "`keep_alive` is for mqtt"),
+        ("provision = 'https'\nconnect = 'none'\nkeep_alive = '60s'".to_owned(), "`keep_alive` is for mqtt"),
+        ("keep_alive = '4s'".to_owned(), "use whole seconds from \"5s\" on"),
+        ("keep_alive = '5500ms'".to_owned(), "use whole seconds"),
+        ("keep_alive = '1178s'".to_owned(), "`keep_alive`"),
+        ("keep_connection = '60s'".to_owned(), "with mqtt devices stay connected"),
+        ("connect = 'none'\nkeep_connection = '60s'".to_owned(), "devices that do not connect"),
+        // Nobody knows what a broken one was meant to be.
+        (
+            format!("connect = 'httpss'\nkeep_alive = '5s'\nkeep_connection = '5s'\n{MQTT}qos = 0"),
+            "`connect`",
+        ),
+    ] {
+        let told = fleet(&lines).map(|_| ()).expect_err(&lines);
+        assert!(told.contains(expected), "{lines}\n{told}");
+        assert!(told.contains(": 1 error"), "{lines}\n{told}");
+    }
+}
+
+#[test]
+fn a_plain_broker_has_a_topic_of_its_own() {
+    let broker = |topic: &str| {
+        let text = format!(
+            "version = 1\n[target]\nkind = 'hub'\nhost = 'localhost:1883'\n[enrollment.a]\ngroup_key = 'stdin'\n\
+             [fleet.x]\ncount = 1\ntelemetry = {{ every = '1s', messages = 1, topic = \"{topic}\" }}\n"
+        );
+        load_bytes(text.as_bytes(), &[])
+            .map(|loaded| loaded.plan.populations[0].telemetry.clone().unwrap().topic)
+    };
+    let longest = "x".repeat(256);
+    for topic in ["plant/{id}/telemetry", "all", "ü/{id}", &longest] {
+        assert_eq!(broker(topic).unwrap().as_deref(), Some(topic));
+    }
+    for (topic, expected) in [
+        ("", "the topic is empty"),
+        ("plant/#", "`#`, which is for subscriptions only"),
+        ("plant/+/x", "`+`, which is for subscriptions only"),
+        ("a\\u0000b", "U+0000"),
+        (&format!("{longest}x"), "257 bytes; 256 are the most"),
+    ] {
+        let told = broker(topic).expect_err(topic);
+        assert!(told.contains(expected), "{topic}\n{told}");
     }
 }
 

@@ -18,7 +18,10 @@ fn every_shipped_scenario_loads_without_a_warning() {
         assert!(loaded.text.contains("\n# Healthy "), "{}", path.display());
         count += 1;
     }
-    assert_eq!(count, 7, "first-run, quickstart, ci-smoke, and the four for a fleet of one's own");
+    assert_eq!(
+        count, 8,
+        "first-run, quickstart, ci-smoke, mixed-protocols, and the four for a fleet of one's own"
+    );
 }
 
 #[test]

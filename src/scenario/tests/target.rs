@@ -97,6 +97,52 @@ fn a_dps_is_on_this_machine_only_if_the_way_to_it_is() {
 }
 
 #[test]
+fn a_port_is_for_one_protocol_unless_whoever_listens_there_speaks_all() {
+    let two = |target: &str, key: &str| {
+        format!(
+            "version = 1\n[target]\n{target}\n[enrollment.a]\ngroup_key = 'stdin'\n\
+             [fleet.old]\ncount = 1\n{key} = 'https'\n[fleet.new]\ncount = 1\n"
+        )
+    };
+    let azure = |keys: &str| {
+        two(&format!("kind = 'azure'\nid_scope = 'a'\nallow = ['*.azure-devices.net']\n{keys}"), "provision")
+    };
+    let hub = |keys: &str| two(&format!("kind = 'hub'\n{keys}"), "connect");
+    for fine in [
+        azure(""),
+        azure("dps = 'a.b'"),
+        azure("dps = 'localhost:8443'"),
+        azure("dps = 'a.b:1'\nconnect = { 'a.b' = 'gateway.example:8443' }"),
+        // How they talk to their hubs has nothing to do with the port of DPS.
+        azure("dps = 'a.b:8883'").replace("provision", "connect"),
+        hub("host = 'a.b'"),
+        hub("host = '127.0.0.1:1'"),
+        hub("host = 'a.b:8883'").replace("https", "mqtt"),
+    ] {
+        plan(&fine);
+    }
+    for wrong in [
+        azure("dps = 'a.b:8443'"),
+        hub("host = 'a.b:8443'"),
+        hub("host = 'a.b:8443'\nconnect = { 'c.d' = 'e:1' }"),
+    ] {
+        let told = told(&wrong);
+        let message = "port 8443 is for one protocol, but here fleet `old` speaks https and fleet `new` mqtt";
+        assert!(told.contains(message) && told.contains("443") && told.contains("8883"), "{told}");
+        assert!(told.contains(": 1 error"), "{told}");
+    }
+    let warned = |text: &str| {
+        let loaded = load_bytes(text.as_bytes(), &[]).unwrap_or_else(|told| panic!("{told}"));
+        loaded.warnings.render(false, None)
+    };
+    let message = "port 443 is usually that of https, and fleet `old` speaks mqtt there";
+    let mqtt = hub("host = 'a.b:443'").replace("https", "mqtt");
+    assert!(warned(&mqtt).contains(message), "{}", warned(&mqtt));
+    assert_eq!(warned(&mqtt.replace("a.b:443", "a.b:8883")), "");
+    assert_eq!(warned(&mqtt.replace("a.b:443", "localhost:443")), "");
+}
+
+#[test]
 fn each_mistake_about_the_way_is_told_with_its_remedy() {
     for (kind, keys, message, help) in [
         (
