@@ -65,7 +65,7 @@ fn the_quickstart_registers_and_sends_ten_messages() {
     assert_eq!(ledger["assigned"], 2, "{ledger}");
     assert_eq!(ledger["hubs"]["hub"]["messages"], 20, "{ledger}");
     assert_eq!(ledger["hubs"]["hub"]["devices"], 1, "{ledger}");
-    assert_eq!(ledger["requests"]["hub.send"]["204"], 20, "{ledger}");
+    assert_eq!(ledger["requests"]["mqtt.hub.send"]["204"], 20, "{ledger}");
 }
 
 #[test]

@@ -73,8 +73,8 @@ fn a_result_is_of_its_schema_and_adds_up_and_agrees_with_the_emulator() {
         assert_eq!(step(result, kind)["all"]["due"], count, "{kind}");
     }
     let totals = &result["facts"]["ledger"]["totals"];
-    assert_eq!(totals["dps.register 200"], 20, "{totals}");
-    assert_eq!(totals["hub.send 204"], 60, "{totals}");
+    assert_eq!(totals["mqtt.dps.register 200"], 20, "{totals}");
+    assert_eq!(totals["mqtt.hub.send 204"], 60, "{totals}");
 }
 
 #[test]
@@ -86,9 +86,9 @@ fn a_device_that_is_told_to_wait_polls_until_it_is_assigned() {
     let result = ran.passes().result();
     books_agree(result);
     let totals = &result["facts"]["ledger"]["totals"];
-    assert_eq!(totals["dps.register 202"], 20, "{totals}");
-    assert_eq!(totals["dps.poll 202"], 20, "{totals}");
-    assert_eq!(totals["dps.poll 200"], 20, "{totals}");
+    assert_eq!(totals["mqtt.dps.register 202"], 20, "{totals}");
+    assert_eq!(totals["mqtt.dps.poll 202"], 20, "{totals}");
+    assert_eq!(totals["mqtt.dps.poll 200"], 20, "{totals}");
     // Two waits of a second, which are obeyed to the letter.
     let fastest = step(result, "register")["response"]["min_ns"].as_u64().expect("a time");
     assert!(fastest >= 2_000_000_000, "{fastest} ns");

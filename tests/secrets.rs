@@ -203,7 +203,7 @@ fn a_refused_signature_is_not_repeated() {
     is_clean("standard error", &output.stderr, &canaries);
     is_clean("the result", place.results("results")[0].1.to_string().as_bytes(), &canaries);
     let ledger = emulator.stop();
-    assert_eq!(ledger["requests"]["dps.register"]["401"], DEVICES as u64, "{ledger}");
+    assert_eq!(ledger["requests"]["mqtt.dps.register"]["401"], DEVICES as u64, "{ledger}");
 }
 
 #[test]

@@ -70,8 +70,8 @@ fn azure_target(
     let remote = match (&dps, &way) {
         (Given::Broken, _) | (_, None) => false,
         (_, Some(way)) => Place::parse(&host).is_none_or(|place| {
-            let any = spoken.is_empty().then(Protocol::default);
-            let mut protocols = spoken.iter().map(|(protocol, _)| *protocol).chain(any);
+            let unsaid = spoken.is_empty().then(Protocol::default);
+            let mut protocols = spoken.iter().map(|(protocol, _)| *protocol).chain(unsaid);
             protocols.any(|protocol| !way.stays_here(&place.endpoint(protocol)))
         }),
     };

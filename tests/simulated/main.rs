@@ -15,6 +15,8 @@ use muster::scenario;
 use muster::step::{Class, Milestone, StepKind, View};
 use muster::time::UnixTime;
 
+mod mqtt;
+
 /// The plan of a scenario text, with its keys.
 fn prepared(text: &str) -> (Plan, Vec<DeviceKeys>, Vec<Enrollment>) {
     prepared_in(tempfile::tempdir().expect("a folder").path(), text)
@@ -201,7 +203,7 @@ fn a_wrong_key_is_the_configurations_fault_and_tried_once_per_device() {
     let register = &run.record.total().steps[StepKind::Register.index()].all;
     assert_eq!(register.failed_with(Class::Unauthorized), 340);
     assert_eq!(register.unaccounted(), 0);
-    assert_eq!(run.ledger.count(muster::emulator::ledger::Operation::DpsRegister, 401), 340);
+    assert_eq!(run.ledger.count(muster::emulator::ledger::Operation::MqttRegister, 401), 340);
 }
 
 #[test]
@@ -271,7 +273,7 @@ fn a_fleet_that_starts_at_once_is_assigned_in_the_time_that_the_limit_of_dps_say
     assert_eq!(run.elapsed, Duration::from_secs(90));
     let throttled = (1..=30).map(|wave| 1_000 - 100 - 30 * (wave - 1)).sum::<u64>();
     assert_eq!(run.ledger.registrations_throttled, throttled);
-    assert_eq!(run.ledger.count(Operation::DpsRegister, 429), throttled);
+    assert_eq!(run.ledger.count(Operation::MqttRegister, 429), throttled);
     assert_eq!(register.all.retried[Class::Throttled.index()], throttled);
     assert_eq!(run.ledger.polls_throttled, 0);
 }
@@ -293,7 +295,7 @@ fn devices_that_cannot_wait_for_the_limit_of_dps_fail_as_throttled() {
     assert_books_agree(&run);
 }
 
-/// 200 messages a second to a hub that takes 100.
+/// 200 messages a second to a hub that takes 100, over HTTPS, where it says so.
 const OVERLOAD: &str = r#"
 version = 1
 seed = 7
@@ -302,6 +304,7 @@ duration = "100s"
 [fleet.sensors]
 count = 2_000
 start.burst = { at = "0s" }
+connect = "https"
 [fleet.sensors.telemetry]
 fleet_rate = "200/s"
 json = "{}"
