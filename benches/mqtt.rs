@@ -1,6 +1,6 @@
 //! What does MQTT cost: CPU per acknowledged message of 300 bytes and QoS 1 over TLS, CPU per connect, memory per device?
 //!
-//! `cargo bench --bench mqtt`; about five minutes, and one more where Debian's mosquitto is installed, which is then
+//! `cargo bench --bench mqtt`; about six minutes, and five more where Debian's mosquitto is installed, which is then
 //! measured as well. CPU of the generator is its own (`facts.generator` of the results); that of the emulator is what all
 //! processes of a run used less that. Each figure is the median of three rounds, with their range. A run that was void is
 //! said to be so: its CPU counts all the same, for at the highest rate every generator is late.
@@ -34,7 +34,7 @@ const FLAT_OUT: &str = "[fleet.devices]\ncount = 100\nstart.rate = \"100/s\"\n[f
 
 /// Devices that connect and do nothing until the end.
 const HOLD: &str =
-    "duration = \"30s\"\ndrain = \"1s\"\n[fleet.devices]\ncount = COUNT\nstart.rate = \"300/s\"\n";
+    "duration = \"SECONDSs\"\ndrain = \"1s\"\n[fleet.devices]\ncount = COUNT\nstart.rate = \"300/s\"\n";
 
 fn main() {
     // `cargo test --benches` and lists of benches ask with arguments of their own.
@@ -44,7 +44,7 @@ fn main() {
     println!("MQTT over TLS 1.3, QoS 1, 300 bytes, one thread; {ROUNDS} rounds each");
     println!("\nagainst the embedded emulator (one thread)");
     messages(&|fleet| run(EMULATOR, fleet, None));
-    hold(&|count| run(EMULATOR, &HOLD.replace("COUNT", &count.to_string()), None), [1_000, 6_000]);
+    hold([1_000, 6_000]);
     let Some(broker) = Broker::start() else {
         println!("\nno mosquitto on this machine: `apt-get install mosquitto`");
         return;
@@ -52,7 +52,7 @@ fn main() {
     println!("\nagainst mosquitto");
     let head = BROKER.replace("PORT", &broker.port.to_string());
     messages(&|fleet| run(&head, fleet, Some(&broker)));
-    connects(&|count| run(&head, &HOLD.replace("COUNT", &count.to_string()), Some(&broker)));
+    connects(&|count| run(&head, &held(count, 12), Some(&broker)));
 }
 
 fn messages(run: &dyn Fn(&str) -> Cost) {
@@ -71,13 +71,23 @@ fn messages(run: &dyn Fn(&str) -> Cost) {
     }
 }
 
-fn hold(run: &dyn Fn(u64) -> Cost, [few, many]: [u64; 2]) {
+fn hold([few, many]: [u64; 2]) {
     let memory = figures((0..ROUNDS).map(|_| {
-        let [few, many] = [few, many].map(|count| run(count).result.facts.generator.peak_rss_bytes as f64);
+        let [few, many] = [few, many].map(|count| resident(&started(EMULATOR, &held(count, 34), None)));
         (many - few) / 5_000.0 / 1_024.0
     }));
-    println!(" {} devices more than {few}, held idle", many - few);
+    println!(" {} devices more than {few}, after ten seconds of idling", many - few);
     show("resident memory of the generator per device", "KiB", memory);
+}
+
+/// Resident memory of a generator that has held its devices for ten seconds, in bytes.
+fn resident(started: &Started) -> f64 {
+    // The last of 6,000 starts after 20 s.
+    std::thread::sleep(Duration::from_secs(31));
+    let status = fs::read_to_string(format!("/proc/{}/status", started.child.id())).expect("it is running");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux");
+    let kilobytes = line.split_whitespace().nth(1).and_then(|text| text.parse::<f64>().ok());
+    kilobytes.expect("a number") * 1_024.0
 }
 
 fn connects(run: &dyn Fn(u64) -> Cost) {
@@ -124,7 +134,24 @@ impl Cost {
     }
 }
 
-fn run(head: &str, fleet: &str, broker: Option<&Broker>) -> Cost {
+fn held(count: u64, seconds: u64) -> String {
+    HOLD.replace("COUNT", &count.to_string()).replace("SECONDS", &seconds.to_string())
+}
+
+/// A run under way.
+struct Started {
+    child: Child,
+    /// Scenario and results.
+    folder: tempfile::TempDir,
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.child.wait();
+    }
+}
+
+fn started(head: &str, fleet: &str, broker: Option<&Broker>) -> Started {
     let folder = tempfile::tempdir().expect("a folder");
     if let Some(broker) = broker {
         fs::copy(broker.folder.path().join("ca.pem"), folder.path().join("ca.pem")).expect("a file");
@@ -133,23 +160,28 @@ fn run(head: &str, fleet: &str, broker: Option<&Broker>) -> Cost {
     // Keys of the whole run stand before the first table.
     let (top, tables) = fleet.split_at(fleet.find('[').expect("there is a table"));
     fs::write(&path, head.replacen("seed = 7\n", &format!("seed = 7\n{top}"), 1) + tables).expect("a file");
-    let output = folder.path().join("results");
-    let peer = || broker.map(|broker| cpu(&broker.child.id().to_string(), 11));
-    let before = (cpu("self", 13), peer());
-    let ran = Command::new(env!("CARGO_BIN_EXE_muster"))
+    let child = Command::new(env!("CARGO_BIN_EXE_muster"))
         .arg("run")
         .arg(&path)
         .args(["--no-progress", "--quiet", "--threads", "1"])
         .arg("--output")
-        .arg(&output)
+        .arg(folder.path().join("results"))
         .env("GROUP_KEY", "c2l4dGVlbi1ieXRlcy1vay4=")
         .stdout(Stdio::null())
-        .output()
+        .spawn()
         .expect("it starts");
+    Started { child, folder }
+}
+
+fn run(head: &str, fleet: &str, broker: Option<&Broker>) -> Cost {
+    let peer = || broker.map(|broker| cpu(&broker.child.id().to_string(), 11));
+    let before = (cpu("self", 13), peer());
+    let mut started = started(head, fleet, broker);
+    let code = started.child.wait().expect("a child of ours").code();
     let after = (cpu("self", 13), peer());
-    let code = ran.status.code();
-    assert!(matches!(code, Some(0 | 97)), "{code:?}: {}", String::from_utf8_lossy(&ran.stderr));
-    let run = fs::read_dir(output).expect("results").next().expect("a run").expect("readable").path();
+    assert!(matches!(code, Some(0 | 97)), "{code:?}");
+    let mut runs = fs::read_dir(started.folder.path().join("results")).expect("results");
+    let run = runs.next().expect("a run").expect("readable").path();
     let result = result::read(&run).expect("it was just written");
     let generator = Duration::from_nanos(result.facts.generator.cpu_ns);
     let server = match (before.1, after.1) {
