@@ -1,9 +1,10 @@
 //! What does MQTT cost: CPU per acknowledged message of 300 bytes and QoS 1 over TLS, CPU per connect, memory per device?
 //!
-//! `cargo bench --bench mqtt`; about six minutes, and five more where Debian's mosquitto is installed, which is then
-//! measured as well. CPU of the generator is its own (`facts.generator` of the results); that of the emulator is what all
-//! processes of a run used less that. Each figure is the median of three rounds, with their range. A run that was void is
-//! said to be so: its CPU counts all the same, for at the highest rate every generator is late.
+//! `cargo bench --bench mqtt`, or `-- messages`, `-- memory`, `-- connects` for a part; about six minutes, and five more
+//! where Debian's mosquitto is installed, which is then measured as well. CPU of the generator is its own
+//! (`facts.generator` of the results); that of the emulator is what all processes of a run used less that. Each figure is
+//! the median of three rounds, with their range. A run that was void is said to be so: its CPU counts all the same, for
+//! at the highest rate every generator is late.
 
 use std::fs;
 use std::path::Path;
@@ -28,8 +29,12 @@ const BROKER: &str = "version = 1\nseed = 7\n[target]\nkind = \"hub\"\nhost = \"
 const PACED: &str = "[fleet.devices]\ncount = 300\nstart.rate = \"150/s\"\n[fleet.devices.telemetry]\n\
     every = \"20ms\"\nbytes = \"300 B\"\nmessages = 400\n";
 
-/// More than any generator can do: 100 devices, each with up to 100 messages under way.
-const FLAT_OUT: &str = "[fleet.devices]\ncount = 100\nstart.rate = \"100/s\"\n[fleet.devices.telemetry]\n\
+/// 100 devices, all together 100,000 messages/s for 5 s, up to 100 under way for each.
+const FAST: &str = "[fleet.devices]\ncount = 100\nstart.rate = \"100/s\"\n[fleet.devices.telemetry]\n\
+    every = \"1ms\"\nbytes = \"300 B\"\nmessages = 5_000\nin_flight = 100\nqueue = 5_000\n";
+
+/// The same with 300 devices: more than one core can do.
+const FLOOD: &str = "[fleet.devices]\ncount = 300\nstart.rate = \"300/s\"\n[fleet.devices.telemetry]\n\
     every = \"1ms\"\nbytes = \"300 B\"\nmessages = 5_000\nin_flight = 100\nqueue = 5_000\n";
 
 /// Devices that connect and do nothing until the end.
@@ -41,22 +46,37 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let is_wanted = |part: &str| wanted.as_ref().is_none_or(|wanted| wanted == part);
     println!("MQTT over TLS 1.3, QoS 1, 300 bytes, one thread; {ROUNDS} rounds each");
     println!("\nagainst the embedded emulator (one thread)");
-    messages(&|fleet| run(EMULATOR, fleet, None));
-    hold([1_000, 6_000]);
+    if is_wanted("messages") {
+        messages(&|fleet| run(EMULATOR, fleet, None));
+    }
+    if is_wanted("memory") {
+        hold([1_000, 6_000]);
+    }
     let Some(broker) = Broker::start() else {
         println!("\nno mosquitto on this machine: `apt-get install mosquitto`");
         return;
     };
     println!("\nagainst mosquitto");
     let head = BROKER.replace("PORT", &broker.port.to_string());
-    messages(&|fleet| run(&head, fleet, Some(&broker)));
-    connects(&|count| run(&head, &held(count, 12), Some(&broker)));
+    if is_wanted("messages") {
+        messages(&|fleet| run(&head, fleet, Some(&broker)));
+    }
+    if is_wanted("connects") {
+        connects(&|count| run(&head, &held(count, 12), Some(&broker)));
+    }
 }
 
 fn messages(run: &dyn Fn(&str) -> Cost) {
-    for (what, fleet) in [("paced at 15,000/s", PACED), ("as fast as it goes", FLAT_OUT)] {
+    let rates = [
+        ("paced at 15,000/s", PACED),
+        ("paced at 100,000/s", FAST),
+        ("300,000/s due: as fast as it goes", FLOOD),
+    ];
+    for (what, fleet) in rates {
         let costs: Vec<Cost> = (0..ROUNDS).map(|_| run(fleet)).collect();
         let acknowledged = |cost: &Cost| cost.result.headline.messages as f64;
         let of = |figure: fn(&Cost) -> f64| figures(costs.iter().map(figure));
