@@ -6,7 +6,7 @@
 //! ```
 //!
 //! What a peer can make this use is bounded: the packet it is sending ([`MAX_CONNECT`] before it is let in), the messages
-//! that the hub's queue or a freeze holds ([`session`]), and what it does not read ([`session::MAX_QUEUED`]).
+//! that the hub's queue or a freeze holds, and what it does not read (both in `session`).
 //!
 //! A message's residence runs from the moment its packet was read to the moment its PUBACK is put in the queue, so that
 //! a client can never have seen less.

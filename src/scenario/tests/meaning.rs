@@ -254,7 +254,7 @@ fn the_protocols_of_a_fleet_are_chosen_apart() {
         ("provision = 'mqtt'\nconnect = 'mqtt'", Some(Mqtt), Some(Mqtt)),
         ("connect = 'none'", Some(Mqtt), None),
     ] {
-        let fleet = fleet(lines).unwrap();
+        let fleet = fleet(lines).expect("it is valid");
         assert_eq!((fleet.provision, fleet.connect), (provision, connect), "{lines}");
     }
 }
@@ -264,19 +264,22 @@ fn an_mqtt_device_is_told_how_to_confirm_repeat_and_keep_alive() {
     let mqtt = fleet(
         "keep_alive = '1177s'\n[fleet.x.telemetry]\nevery = '1s'\nmessages = 1\nin_flight = 1000\nresend = 'dup'",
     )
-    .unwrap();
-    let telemetry = mqtt.telemetry.unwrap();
+    .expect("it is valid");
+    let telemetry = mqtt.telemetry.expect("it sends");
     assert_eq!((mqtt.keep_alive, telemetry.in_flight), (Duration::from_secs(1_177), 1_000));
     assert_eq!((telemetry.qos, telemetry.resend), (Qos::AtLeastOnce, Resend::Duplicates));
     let unconfirmed =
-        fleet("keep_alive = '0s'\ntelemetry = { every = '1s', messages = 1, qos = 0 }").unwrap();
+        fleet("keep_alive = '0s'\ntelemetry = { every = '1s', messages = 1, qos = 0 }").expect("it is valid");
     assert_eq!(unconfirmed.keep_alive, Duration::ZERO);
-    assert_eq!(unconfirmed.telemetry.unwrap().qos, Qos::AtMostOnce);
+    assert_eq!(unconfirmed.telemetry.expect("it sends").qos, Qos::AtMostOnce);
     // Devices that register over MQTT keep that connection alive, too.
     assert!(fleet("connect = 'https'\nkeep_alive = '5s'").is_ok());
-    let https =
-        fleet("connect = 'https'\ntelemetry = { every = '1s', messages = 1, in_flight = 1 }").unwrap();
-    assert_eq!((https.keep_connection, https.telemetry.unwrap().in_flight), (Duration::from_secs(60), 1));
+    let https = fleet("connect = 'https'\ntelemetry = { every = '1s', messages = 1, in_flight = 1 }")
+        .expect("it is valid");
+    assert_eq!(
+        (https.keep_connection, https.telemetry.expect("it sends").in_flight),
+        (Duration::from_secs(60), 1)
+    );
 }
 
 #[test]
@@ -318,11 +321,11 @@ fn a_plain_broker_has_a_topic_of_its_own() {
              [fleet.x]\ncount = 1\ntelemetry = {{ every = '1s', messages = 1, topic = \"{topic}\" }}\n"
         );
         load_bytes(text.as_bytes(), &[])
-            .map(|loaded| loaded.plan.populations[0].telemetry.clone().unwrap().topic)
+            .map(|loaded| loaded.plan.populations[0].telemetry.clone().expect("it sends").topic)
     };
     let longest = "x".repeat(256);
     for topic in ["plant/{id}/telemetry", "all", "ü/{id}", &longest] {
-        assert_eq!(broker(topic).unwrap().as_deref(), Some(topic));
+        assert_eq!(broker(topic).expect("it is valid").as_deref(), Some(topic));
     }
     for (topic, expected) in [
         ("", "the topic is empty"),
@@ -368,14 +371,14 @@ fn the_emulator_part_is_read_from_any_scenario() {
         load_emulator(&path, &Options::default(), &variable)
             .map_err(|diagnostics| diagnostics.render(false, None))
     };
-    let bare = load("version = 1\nseed = 5\n").unwrap();
+    let bare = load("version = 1\nseed = 5\n").expect("it is valid");
     assert_eq!((bare.seed, bare.enrollments.len(), bare.target.hubs.len()), (5, 1, 1));
     // A file for a real target, whose variables are not set here.
     let real = load(
         "version = 1\n[target]\nkind = 'azure'\ndps = '${env:UNSET}'\n[fleet.x]\ncount = 'broken'\n\
          [enrollment.plant]\ngroup_key = { env = 'GROUP_KEY' }\n",
     )
-    .unwrap();
+    .expect("it is valid");
     assert_eq!(real.enrollments[0].name, "plant");
     assert!(load("version = 1\n[emulator]\nallocation = 'hashd'\n").unwrap_err().contains("did you mean"));
     assert!(load("version = 1\n[emulatr]\n").unwrap_err().contains("did you mean `emulator`"));
