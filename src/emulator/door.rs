@@ -19,30 +19,27 @@ pub struct Door {
     counters: Arc<Counters>,
 }
 
+/// What one worker thread serves with, whatever the protocol.
+#[derive(Clone)]
+pub struct Means {
+    /// The rules.
+    pub service: Arc<Service>,
+    /// The time.
+    pub clock: Clock,
+    /// The thread's own books.
+    pub counters: Arc<Counters>,
+    /// Where each message's residence goes, if anybody wants it.
+    pub stamps: Option<Arc<StampQueue>>,
+    /// Request ids come from it.
+    pub seed: u64,
+}
+
 impl Door {
     /// A door for one worker thread.
-    ///
-    /// * `stamps`: where each message's residence goes, if anybody wants it
-    /// * `seed`: request ids come from it
-    pub fn new(
-        service: Arc<Service>,
-        clock: Clock,
-        counters: Arc<Counters>,
-        stamps: Option<Arc<StampQueue>>,
-        seed: u64,
-    ) -> Rc<Self> {
-        Rc::new(Self {
-            http: http::Front::new(
-                Arc::clone(&service),
-                clock.clone(),
-                Arc::clone(&counters),
-                stamps.clone(),
-                seed,
-            ),
-            mqtt: mqtt::Front::new(service, clock.clone(), Arc::clone(&counters), stamps, seed),
-            clock,
-            counters,
-        })
+    pub fn new(means: Means) -> Rc<Self> {
+        let (clock, counters) = (means.clock.clone(), Arc::clone(&means.counters));
+        let http = http::Front::new(means.clone());
+        Rc::new(Self { http, mqtt: mqtt::Front::new(means), clock, counters })
     }
 
     /// Serves one connection until it ends, whoever ends it.

@@ -10,12 +10,13 @@ use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 
 use super::config::{Allocation, Attestation, Config, Dps, Enrollment, Hub, Reprovision};
+use super::serve::{InMemory, serve_in_memory};
 use crate::azure::keys::{GroupKey, SigningKey};
 use crate::azure::sas::{self, ResourceSpelling, dps_resource, hub_resource};
 use crate::net::memory::MemoryNetwork;
 use crate::rng::Distribution;
 use crate::text::Secret;
-use crate::time::UnixTime;
+use crate::time::{Clock, UnixTime, simulate};
 
 pub(super) const SCOPE: &str = "0ne00000A0A";
 /// Bytes 0 to 63.
@@ -28,6 +29,25 @@ pub(super) const NORTH: &str = "north.azure-devices.localhost";
 /// In simulated runs, which begin on 2026-01-01.
 pub(super) const VALID: UnixTime = UnixTime::from_nanos(1_767_225_600_000_000_000 + 3_600_000_000_000);
 pub(super) const EXPIRED: UnixTime = UnixTime::from_nanos(1_767_225_600_000_000_000 - 1_000_000_000);
+
+/// An emulator in simulated time and the network it is on.
+pub(super) struct World {
+    pub(super) clock: Clock,
+    pub(super) network: MemoryNetwork,
+    pub(super) emulator: InMemory,
+}
+
+pub(super) fn run<F: Future<Output: 'static> + 'static>(
+    config: Config,
+    test: impl FnOnce(World) -> F + 'static,
+) -> F::Output {
+    let main = |clock: Clock| async move {
+        let network = MemoryNetwork::default();
+        let emulator = serve_in_memory(&config, &clock, &network).expect("a service");
+        test(World { clock, network, emulator }).await
+    };
+    simulate(main).expect("the run ends")
+}
 
 pub(super) fn secret(text: &str) -> Secret {
     Secret::new(text.as_bytes().to_vec())

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::certificates::{self, CertificateError};
 use super::channel::{HubAddress, Ready, StampQueue};
 use super::config::Config;
-use super::door::Door;
+use super::door::{Door, Means};
 use super::ledger::{Counters, Ledger};
 use super::service::{ConfigError, HubNames, Service};
 use crate::net::accept::{self, Acceptor};
@@ -236,8 +236,13 @@ pub fn serve_in_memory(
     let books = Books::new(Arc::new(Service::new(config, &[])?), 1, config.stamps);
     let counters = Arc::clone(&books.counters[0]);
     let stamps = books.stamps.first().cloned();
-    let door =
-        Door::new(Arc::clone(&books.service), clock.clone(), Arc::clone(&counters), stamps, config.seed);
+    let door = Door::new(Means {
+        service: Arc::clone(&books.service),
+        clock: clock.clone(),
+        counters: Arc::clone(&counters),
+        stamps,
+        seed: config.seed,
+    });
     let hosts = config.hubs.iter().enumerate().map(|(index, hub)| (hub.host.as_str(), Some(index)));
     for (host, entrance) in std::iter::once((DPS_HOST, None)).chain(hosts) {
         let mut listener = network.listen(host);
@@ -388,8 +393,13 @@ impl Worker {
     }
 
     async fn run(mut self, started: &mpsc::Sender<io::Result<()>>) {
-        let door =
-            Door::new(self.service, self.clock.clone(), Arc::clone(&self.counters), self.stamps, self.seed);
+        let door = Door::new(Means {
+            service: self.service,
+            clock: self.clock.clone(),
+            counters: Arc::clone(&self.counters),
+            stamps: self.stamps,
+            seed: self.seed,
+        });
         for (index, listener) in self.listeners.into_iter().enumerate() {
             let acceptor = match Acceptor::new(listener, Arc::clone(&self.tls), self.clock.clone()) {
                 Ok(acceptor) => acceptor,

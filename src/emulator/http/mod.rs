@@ -22,6 +22,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 
 use super::channel::StampQueue;
+use super::door::Means;
 use super::ledger::{Counters, Operation};
 use super::reply_body;
 use super::service::Service;
@@ -80,16 +81,8 @@ type Reply = Response<Full<Bytes>>;
 
 impl Front {
     /// A front door for one worker thread.
-    ///
-    /// * `stamps`: where each message's residence goes, if anybody wants it
-    /// * `seed`: request ids come from it
-    pub fn new(
-        service: Arc<Service>,
-        clock: Clock,
-        counters: Arc<Counters>,
-        stamps: Option<Arc<StampQueue>>,
-        seed: u64,
-    ) -> Rc<Self> {
+    pub fn new(means: Means) -> Rc<Self> {
+        let Means { service, clock, counters, stamps, seed } = means;
         Rc::new(Self { service, clock, counters, stamps, seed, date: RefCell::default() })
     }
 

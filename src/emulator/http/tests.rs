@@ -1,5 +1,3 @@
-use std::future::Future;
-
 use hyper::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -13,17 +11,8 @@ use crate::azure::sas::{ResourceSpelling, dps_resource, hub_resource};
 use crate::emulator::channel::Report;
 use crate::emulator::config::Config;
 use crate::emulator::fixture::*;
-use crate::emulator::serve::{DPS_HOST, InMemory, serve_in_memory};
-use crate::net::memory::MemoryNetwork;
+use crate::emulator::serve::DPS_HOST;
 use crate::rng::{self, Purpose};
-use crate::time::simulate;
-
-/// An emulator in simulated time and the network it is on.
-struct World {
-    clock: Clock,
-    network: MemoryNetwork,
-    emulator: InMemory,
-}
 
 impl World {
     async fn dps(&self) -> Client {
@@ -33,18 +22,6 @@ impl World {
     async fn hub(&self) -> Client {
         Client::connect(&self.network, NORTH).await
     }
-}
-
-fn run<F: Future<Output: 'static> + 'static>(
-    config: Config,
-    test: impl FnOnce(World) -> F + 'static,
-) -> F::Output {
-    let main = |clock: Clock| async move {
-        let network = MemoryNetwork::default();
-        let emulator = serve_in_memory(&config, &clock, &network).expect("a service");
-        test(World { clock, network, emulator }).await
-    };
-    simulate(main).expect("the run ends")
 }
 
 #[test]

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::channel::StampQueue;
+use super::door::Means;
 use super::ledger::{Counters, Ending};
 use super::reply_body::is_api_version;
 use super::service::Service;
@@ -79,16 +80,8 @@ enum Unwelcome {
 
 impl Front {
     /// A front door for one worker thread.
-    ///
-    /// * `stamps`: where each message's residence goes, if anybody wants it
-    /// * `seed`: request ids come from it
-    pub fn new(
-        service: Arc<Service>,
-        clock: Clock,
-        counters: Arc<Counters>,
-        stamps: Option<Arc<StampQueue>>,
-        seed: u64,
-    ) -> Self {
+    pub fn new(means: Means) -> Self {
+        let Means { service, clock, counters, stamps, seed } = means;
         Self { service, clock, counters, stamps, seed }
     }
 

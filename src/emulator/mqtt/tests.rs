@@ -1,5 +1,3 @@
-use std::future::Future;
-
 use hyper::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -14,29 +12,8 @@ use crate::emulator::config::Config;
 use crate::emulator::fixture::*;
 use crate::emulator::http::IDLE;
 use crate::emulator::ledger::Operation;
-use crate::emulator::serve::{DPS_HOST, InMemory, serve_in_memory};
-use crate::net::memory::MemoryNetwork;
+use crate::emulator::serve::DPS_HOST;
 use crate::net::mqtt::{Publish, Qos, SubEntry, SubOpts, SubackReturnCode, Subscribe, Unsubscribe};
-use crate::time::simulate;
-
-/// An emulator in simulated time and the network it is on.
-struct World {
-    clock: Clock,
-    network: MemoryNetwork,
-    emulator: InMemory,
-}
-
-fn run<F: Future<Output: 'static> + 'static>(
-    config: Config,
-    test: impl FnOnce(World) -> F + 'static,
-) -> F::Output {
-    let main = |clock: Clock| async move {
-        let network = MemoryNetwork::default();
-        let emulator = serve_in_memory(&config, &clock, &network).expect("a service");
-        test(World { clock, network, emulator }).await
-    };
-    simulate(main).expect("the run ends")
-}
 
 impl World {
     async fn register(&self, id: &str) {
