@@ -89,6 +89,7 @@ pub struct PacketStream {
     out: Vec<u8>,
     written: usize,
     unflushed: bool,
+    patience: usize,
 }
 
 impl PacketStream {
@@ -106,7 +107,14 @@ impl PacketStream {
             out: Vec::new(),
             written: 0,
             unflushed: false,
+            patience: 0,
         }
+    }
+
+    /// Lets up to so many bytes wait to be written while there is still something to read, so that a server which has fallen
+    /// behind answers many packets with one write. Nothing waits once all that has arrived is read.
+    pub fn set_patience(&mut self, bytes: usize) {
+        self.patience = bytes;
     }
 
     /// Takes packets up to another size from now on.
@@ -202,30 +210,34 @@ impl PacketStream {
     }
 
     /// The next packet, or `None` when the peer has ended the connection between two; writes what is in the queue
-    /// meanwhile.
+    /// first, or when there is nothing more to read (see [`Self::set_patience`]).
     ///
     /// # Errors
     /// [`Broken`], after the packets that came before it.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Packet>, Broken>> {
-        if let Poll::Ready(Err(error)) = self.poll_flush(context) {
-            // What has come in is still of use: an answer may stand before the end.
-            self.out = Vec::new();
-            self.written = 0;
-            self.broken.get_or_insert(Broken::Io(error));
+        if self.queued() > self.patience || self.unflushed {
+            self.write(context);
         }
         loop {
             if let Some(packet) = self.ready.pop_front() {
                 return Poll::Ready(Ok(Some(packet)));
             }
             if self.ended {
+                self.write(context);
                 return Poll::Ready(self.broken.take().map_or(Ok(None), Err));
             }
             let mut room = [MaybeUninit::uninit(); READ];
             let mut buffer = ReadBuf::uninit(&mut room);
             let read = Pin::new(&mut self.stream).poll_read(context, &mut buffer);
             match read {
-                Poll::Pending if self.broken.is_some() => self.ended = true,
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    // What came in is worked off: now is the time to answer.
+                    self.write(context);
+                    if self.broken.is_none() {
+                        return Poll::Pending;
+                    }
+                    self.ended = true;
+                }
                 Poll::Ready(Err(error)) => {
                     self.ended = true;
                     self.broken.get_or_insert(Broken::Io(error));
@@ -238,6 +250,16 @@ impl PacketStream {
                 }
                 Poll::Ready(Ok(())) => self.take_in(buffer.filled()),
             }
+        }
+    }
+
+    /// Writes what can be; a failure is kept for later, for what has come in is still of use: an answer may stand before
+    /// the end.
+    fn write(&mut self, context: &mut Context<'_>) {
+        if let Poll::Ready(Err(error)) = self.poll_flush(context) {
+            self.out = Vec::new();
+            self.written = 0;
+            self.broken.get_or_insert(Broken::Io(error));
         }
     }
 
@@ -399,6 +421,45 @@ mod tests {
                 let error = packets.next().await.expect_err("it is none").to_string();
                 assert!(error.contains(reason), "{bytes:?}: {error}");
             }
+        });
+        done.expect("no task is left waiting");
+    }
+
+    #[test]
+    fn a_patient_stream_answers_when_everything_that_came_is_read_or_its_patience_is_over() {
+        const PINGS: usize = 3 * READ / 2;
+        // How much was answered at once, at first.
+        async fn first_answer(patience: usize) -> usize {
+            let (mut packets, mut far) = pair();
+            packets.set_patience(patience);
+            far.write_all(&[0xc0, 0].repeat(PINGS)).await.expect("room");
+            let mut answers = vec![0; PINGS * 2];
+            let mut answered = async || {
+                let mut buffer = ReadBuf::new(&mut answers);
+                let read = std::future::poll_fn(|context| {
+                    Poll::Ready(Pin::new(&mut far).poll_read(context, &mut buffer).is_ready())
+                });
+                if read.await { buffer.filled().len() } else { 0 }
+            };
+            for _ in 0..PINGS {
+                assert!(matches!(packets.next().await, Ok(Some(Packet::Pingreq))));
+                let count = answered().await;
+                if count > 0 {
+                    return count;
+                }
+                packets.send_pingresp();
+            }
+            let next = std::future::poll_fn(|context| Poll::Ready(packets.poll_next(context).is_pending()));
+            assert!(next.await && packets.is_written());
+            answered().await
+        }
+        let done = simulate(|_| {
+            // Every read counts here, and none may be put off for fairness.
+            tokio::task::unconstrained(async {
+                assert_eq!(first_answer(0).await, 2);
+                assert_eq!(first_answer(100).await, 102);
+                assert_eq!(first_answer(100_000).await, 2 * PINGS);
+            })
         });
         done.expect("no task is left waiting");
     }

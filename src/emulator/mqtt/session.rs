@@ -1,7 +1,8 @@
 //! One client's connection from CONNACK to its end: reading, keep-alive, freezes, subscriptions; what a message means is
 //! for [`super::dps`] and [`super::hub`] to say.
 //!
-//! All packets that have come in one piece are answered with one write.
+//! All packets that have come by the time they are read are answered with one write, so that an emulator with more to do
+//! than it can gets cheaper per message, and not dearer.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -22,6 +23,9 @@ use crate::time::{Instant, Sleep};
 
 /// A client that has more than this many bytes to read, and does not, is closed.
 pub(super) const MAX_QUEUED: usize = 64 * 1024;
+
+/// Bytes of answers that may wait while there is more to read: 256 PUBACKs.
+const PATIENCE: usize = 1_024;
 
 /// Packets or messages of one connection that may wait, for the end of a freeze or in the hub's queue, before no more is
 /// read from it.
@@ -99,7 +103,8 @@ impl Role {
 
 impl<'a> Session<'a> {
     /// * `keep_alive_s`: as the client wants it
-    pub(super) fn new(front: &'a Front, packets: PacketStream, role: Role, keep_alive_s: u16) -> Self {
+    pub(super) fn new(front: &'a Front, mut packets: PacketStream, role: Role, keep_alive_s: u16) -> Self {
+        packets.set_patience(PATIENCE);
         Self {
             front,
             packets,
