@@ -231,7 +231,7 @@ fn cpu(process: &str, first: usize) -> Duration {
 fn handshake() -> f64 {
     let made = certificates::make(&[], Clock::machine().wall()).expect("a certificate");
     let server = accept::server_config(made.chain, made.key, 0).expect("they belong together");
-    let client = trust::client_config(&trust::Trust::Only(made.ca_pem)).expect("a certificate");
+    let client = trust::client_tls(&trust::Trust::Only(made.ca_pem)).expect("a certificate").any;
     const TIMES: u32 = 500;
     let mut took = Duration::ZERO;
     for _ in 0..TIMES {

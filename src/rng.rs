@@ -33,6 +33,8 @@ pub enum Purpose {
     Service = 9,
     /// When something changes in a device's world, so that it sends.
     TelemetryChange = 10,
+    /// What a client makes up: request ids, first packet ids, when it renews its token.
+    Client = 11,
 }
 
 /// A stream of random numbers. Not for secrets that must not be guessed.

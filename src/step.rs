@@ -51,6 +51,8 @@ names! {
         Connect = "connect",
         /// One telemetry message, until acknowledged; due on the device's telemetry grid.
         Send = "send",
+        /// Of the token of a hub connection, by connecting anew, until usable; due some time before the old one expires.
+        Renew = "renew",
     }
 }
 

@@ -25,12 +25,27 @@ pub const ABSENT_RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// Path and query of a registration (PUT).
 pub fn register_path(id_scope: &str, registration_id: &str) -> String {
-    format!("/{id_scope}/registrations/{registration_id}/register?api-version={API_VERSION}")
+    register_path_at(id_scope, registration_id, API_VERSION)
+}
+
+/// [`register_path`] of another api-version.
+pub fn register_path_at(id_scope: &str, registration_id: &str, api_version: &str) -> String {
+    format!("/{id_scope}/registrations/{registration_id}/register?api-version={api_version}")
 }
 
 /// Path and query of an operation's status (GET).
 pub fn operation_path(id_scope: &str, registration_id: &str, operation_id: &str) -> String {
-    format!("/{id_scope}/registrations/{registration_id}/operations/{operation_id}?api-version={API_VERSION}")
+    operation_path_at(id_scope, registration_id, operation_id, API_VERSION)
+}
+
+/// [`operation_path`] of another api-version.
+pub fn operation_path_at(
+    id_scope: &str,
+    registration_id: &str,
+    operation_id: &str,
+    api_version: &str,
+) -> String {
+    format!("/{id_scope}/registrations/{registration_id}/operations/{operation_id}?api-version={api_version}")
 }
 
 /// Path and query of a lookup of what is registered (POST).

@@ -9,8 +9,13 @@ pub const API_VERSION: &str = "2021-04-12";
 
 /// Path and query to which one device sends telemetry (POST). The id is percent-encoded as SDKs do.
 pub fn events_path(device_id: &str) -> String {
+    events_path_at(device_id, API_VERSION)
+}
+
+/// [`events_path`] of another api-version.
+pub fn events_path_at(device_id: &str, api_version: &str) -> String {
     let id = percent_encoding::utf8_percent_encode(device_id, ID_IN_PATH);
-    format!("/devices/{id}/messages/events?api-version={API_VERSION}")
+    format!("/devices/{id}/messages/events?api-version={api_version}")
 }
 
 /// What is escaped in a device id inside a path.
@@ -28,6 +33,9 @@ pub const CONTENT_TYPE_HEADER: &str = "iothub-contenttype";
 
 /// Header that carries the content encoding of the message itself.
 pub const CONTENT_ENCODING_HEADER: &str = "iothub-contentencoding";
+
+/// Where a message goes, as Node's client repeats it beside the path.
+pub const TO_HEADER: &str = "iothub-to";
 
 /// Prefix of headers that carry application properties.
 pub const PROPERTY_HEADER_PREFIX: &str = "iothub-app-";

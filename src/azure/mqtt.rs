@@ -4,10 +4,9 @@
 //! <https://learn.microsoft.com/azure/iot/iot-mqtt-connect-to-iot-hub>, and what SDKs send (OBS).
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-
-use super::dps;
 
 /// Port of MQTT over TLS, at DPS and hub.
 pub const PORT: u16 = 8883;
@@ -17,9 +16,6 @@ pub const WEBSOCKET_PATH: &str = "/$iothub/websocket";
 
 /// Subprotocol of that WebSocket. The C SDK writes it in capitals.
 pub const WEBSOCKET_PROTOCOL: &str = "mqtt";
-
-/// The hub api-version that Node's current client uses.
-pub const HUB_API_VERSION: &str = "2021-04-12";
 
 /// What a device subscribes to at DPS; the only subscription there is.
 pub const DPS_RESPONSES: &str = "$dps/registrations/res/#";
@@ -49,22 +45,19 @@ const IN_ID: &AsciiSet =
 /// User name towards DPS.
 ///
 /// * `agent`: names the client, not yet percent-encoded
-pub fn dps_user_name(id_scope: &str, registration_id: &str, agent: &str) -> String {
+pub fn dps_user_name(id_scope: &str, registration_id: &str, api_version: &str, agent: &str) -> String {
     let agent = utf8_percent_encode(agent, UNRESERVED);
-    format!(
-        "{id_scope}/registrations/{registration_id}/api-version={}&ClientVersion={agent}",
-        dps::API_VERSION
-    )
+    format!("{id_scope}/registrations/{registration_id}/api-version={api_version}&ClientVersion={agent}")
 }
 
 /// User name towards a hub.
 ///
 /// * `host`: the hub's name as DPS wrote it
 /// * `agent`: names the client, not yet percent-encoded
-pub fn hub_user_name(host: &str, device_id: &str, agent: &str) -> String {
+pub fn hub_user_name(host: &str, device_id: &str, api_version: &str, agent: &str) -> String {
     let agent = utf8_percent_encode(agent, UNRESERVED);
     let id = utf8_percent_encode(device_id, IN_ID);
-    format!("{host}/{id}/?api-version={HUB_API_VERSION}&DeviceClientType={agent}")
+    format!("{host}/{id}/?api-version={api_version}&DeviceClientType={agent}")
 }
 
 /// What a user name says of who connects.
@@ -117,12 +110,12 @@ impl UserName {
 }
 
 /// Topic of a registration.
-pub fn register_topic(rid: u64) -> String {
+pub fn register_topic(rid: impl Display) -> String {
     format!("$dps/registrations/PUT/iotdps-register/?$rid={rid}")
 }
 
 /// Topic of a question for an operation's status.
-pub fn poll_topic(rid: u64, operation_id: &str) -> String {
+pub fn poll_topic(rid: impl Display, operation_id: &str) -> String {
     let operation_id = utf8_percent_encode(operation_id, UNRESERVED);
     format!("$dps/registrations/GET/iotdps-get-operationstatus/?$rid={rid}&operationId={operation_id}")
 }
@@ -292,11 +285,11 @@ mod tests {
         }
         for (ours, host, id) in [("hub.net", "hub.net", "a b%/c"), ("h:1", "h:1", "dev:1")] {
             assert_eq!(
-                UserName::parse(&hub_user_name(ours, id, "muster/1")),
-                hub(host, id, Some(HUB_API_VERSION))
+                UserName::parse(&hub_user_name(ours, id, "2021-04-12", "muster/1")),
+                hub(host, id, Some("2021-04-12"))
             );
         }
-        let ours = dps_user_name("0ne", "dev:1", "muster/1 (x)");
+        let ours = dps_user_name("0ne", "dev:1", "2019-03-31", "muster/1 (x)");
         assert_eq!(ours, "0ne/registrations/dev:1/api-version=2019-03-31&ClientVersion=muster%2F1%20%28x%29");
     }
 

@@ -40,6 +40,45 @@ pub fn hub_resource(host: &str, device_id: &str) -> String {
 /// The policy name that DPS device tokens carry in `skn`; some clients leave it out and are served.
 pub const REGISTRATION_POLICY: &str = "registration";
 
+/// How clients write a token. The services take all forms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Form {
+    /// How the resource is spelled.
+    pub spelling: ResourceSpelling,
+    /// `skn`: [`REGISTRATION_POLICY`] for DPS, `None` for a hub's device key.
+    pub policy: Option<&'static str>,
+    /// Whether `skn` stands before `se`, as in Node's tokens.
+    pub is_policy_before_expiry: bool,
+}
+
+impl Form {
+    /// Python's, at DPS and hub.
+    pub const PLAIN: Self =
+        Self { spelling: ResourceSpelling::UpperCaseHex, policy: None, is_policy_before_expiry: false };
+
+    /// Builds a token for `resource` that expires at `expiry`, cut to whole seconds.
+    ///
+    /// * `resource`: not yet percent-encoded: [`dps_resource`] or [`hub_resource`]
+    pub fn token(self, key: &SigningKey, resource: &str, expiry: UnixTime) -> Secret {
+        let sr: Cow<'_, str> = match self.spelling {
+            ResourceSpelling::UpperCaseHex => utf8_percent_encode(resource, UNRESERVED).into(),
+            ResourceSpelling::LowerCaseHex => lower_hex(resource).into(),
+            ResourceSpelling::Raw => resource.into(),
+        };
+        let se = expiry.seconds().to_string();
+        let signature = BASE64.encode(key.sign(&[sr.as_bytes(), b"\n", se.as_bytes()]));
+        let sig = utf8_percent_encode(&signature, UNRESERVED);
+        let text = match self.policy {
+            None => format!("{SCHEME} sr={sr}&sig={sig}&se={se}"),
+            Some(skn) if self.is_policy_before_expiry => {
+                format!("{SCHEME} sr={sr}&sig={sig}&skn={skn}&se={se}")
+            }
+            Some(skn) => format!("{SCHEME} sr={sr}&sig={sig}&se={se}&skn={skn}"),
+        };
+        Secret::new(text.into_bytes())
+    }
+}
+
 /// Builds a token for `resource` that expires at `expiry`, cut to whole seconds.
 ///
 /// * `resource`: not yet percent-encoded: [`dps_resource`] or [`hub_resource`]
@@ -49,21 +88,9 @@ pub fn token(
     resource: &str,
     spelling: ResourceSpelling,
     expiry: UnixTime,
-    policy: Option<&str>,
+    policy: Option<&'static str>,
 ) -> Secret {
-    let sr: Cow<'_, str> = match spelling {
-        ResourceSpelling::UpperCaseHex => utf8_percent_encode(resource, UNRESERVED).into(),
-        ResourceSpelling::LowerCaseHex => lower_hex(resource).into(),
-        ResourceSpelling::Raw => resource.into(),
-    };
-    let se = expiry.seconds().to_string();
-    let signature = BASE64.encode(key.sign(&[sr.as_bytes(), b"\n", se.as_bytes()]));
-    let mut text = format!("{SCHEME} sr={sr}&sig={}&se={se}", utf8_percent_encode(&signature, UNRESERVED));
-    if let Some(policy) = policy {
-        text.push_str("&skn=");
-        text.push_str(policy);
-    }
-    Secret::new(text.into_bytes())
+    Form { spelling, policy, is_policy_before_expiry: false }.token(key, resource, expiry)
 }
 
 /// A token as received, its fields still literal.

@@ -12,19 +12,20 @@
 
 use std::time::Duration;
 
-use super::retry;
-use crate::azure::dps;
+use super::habits::Waits;
 use crate::rng::Stream;
 use crate::step::{Cause, Class, Failure, Observation, Outcome, Reason, StepKind};
 use crate::time::Instant;
 
 /// What a device may take its time for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
     /// Deadline of `register`, from its due instant.
     pub register: Duration,
-    /// Deadline of `connect`, from its due instant.
+    /// Deadline of `connect`, from its due instant; of `renew` as well.
     pub connect: Duration,
+    /// How long it waits before it asks again.
+    pub waits: Waits,
 }
 
 /// What a device does next.
@@ -184,7 +185,8 @@ impl Life {
                 Happened::Assigning { retry_after },
             ) => {
                 step.failures = 0;
-                let wait = retry_after.unwrap_or(dps::ABSENT_RETRY_AFTER).max(MIN_POLL_WAIT);
+                let is_first = matches!(self.state, State::AwaitAnswer { .. });
+                let wait = self.limits.waits.poll(retry_after, is_first).max(MIN_POLL_WAIT);
                 let at = now + wait;
                 if at >= step.deadline {
                     let reason = format!("still assigning; the next poll would be {wait:?} later");
@@ -244,15 +246,21 @@ impl Life {
         }
     }
 
+    /// We closed the hub connection, for its token is to be replaced: that was due at `due`, and our code got to it at `ready`.
+    pub fn renew(&mut self, due: Instant, ready: Instant) {
+        if let State::Online { failures } = self.state {
+            let mut step = Step::new(StepKind::Renew, due, self.limits.connect);
+            (step.ready, step.failures) = (Some(ready), failures);
+            self.state = State::AwaitHub { at: due, step };
+        }
+    }
+
     /// The hub connection was lost by `failure`. It is due again at `due`, and not before a wait that grows with each loss
     /// in a row: that wait is the device's policy, so the step is due at its end, and nobody is late.
     pub fn lost(&mut self, now: Instant, due: Instant, failure: &Failure) {
         let State::Online { failures } = self.state else { return };
-        // The first reconnect is at once: one lost connection says nothing about the service.
-        let at = match failures {
-            0 => due,
-            _ => due.max(now + retry::delay(failures, failure, &mut self.draws)),
-        };
+        let wait = self.limits.waits.before_hub(failures, failure, &mut self.draws);
+        let at = due.max(now + wait);
         let mut step = Step::new(StepKind::Connect, at, self.limits.connect);
         step.failures = failures + 1;
         self.state = State::AwaitHub { at, step };
@@ -314,14 +322,19 @@ impl Life {
         state: fn(Instant, Step) -> State,
     ) -> Option<Ended> {
         step.failures += 1;
-        let at = now + retry::delay(step.failures, &failure, &mut self.draws);
+        let waits = self.limits.waits;
+        let wait = match step.kind {
+            StepKind::Connect | StepKind::Renew => waits.before_hub(step.failures, &failure, &mut self.draws),
+            StepKind::Register | StepKind::Send => waits.before_dps(step.failures, &failure, &mut self.draws),
+        };
+        let at = now + wait;
         if at < step.deadline {
             self.state = state(at, step);
             self.last = Some(failure);
             return None;
         }
         self.last = None;
-        if step.kind == StepKind::Connect {
+        if matches!(step.kind, StepKind::Connect | StepKind::Renew) {
             // A device that cannot reach its hub goes on trying: the next attempt is a step of its own.
             let mut next = Step::new(StepKind::Connect, at, self.limits.connect);
             next.failures = step.failures;

@@ -4,38 +4,43 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::dps::https::DpsHttps;
-use super::dps::mqtt::DpsMqtt;
+use super::dps::mqtt::{DpsMqtt, Opening as DpsOpening};
 use super::dps::{Answer, Assigned, Dps, Exchanged};
+use super::habits::TokenLife;
 use super::hub::https::HubHttps;
 use super::hub::mqtt::{HubMqtt, Opening};
 use super::hub::{Hub, Message};
 use super::life::{Call, Happened};
 use super::outbox::Owed;
 use super::world::{Identity, Profile, Route, World};
+use crate::azure::mqtt;
 use crate::azure::protocol::Protocol;
-use crate::azure::{mqtt, sas};
+use crate::azure::sas::{self, Form};
 use crate::net::dial::{Dialled, Endpoint};
 use crate::net::websocket::{self, Wanted};
 use crate::payload;
+use crate::rng::{self, Purpose};
 use crate::step::{Class, Exchange, Failure, Party, Phase};
 use crate::text::Secret;
 use crate::time::{Clock, Instant, UnixTime};
 
-/// Lifetime of tokens, as the SDKs have it.
-const TOKEN_LIFETIME: Duration = Duration::from_secs(3_600);
+/// How long messages under way are waited for before a connection is left for a new token; half of what is left of the token
+/// if that is less.
+const RENEWAL_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A token is replaced when less than this is left of it.
-const TOKEN_MARGIN: Duration = Duration::from_secs(300);
+/// A token for DPS that expires sooner is not shown any more.
+const LEAST_LEFT: Duration = Duration::from_secs(1);
 
 /// The connections of one device.
 pub(super) struct Link {
     identity: Identity,
     dps: Option<Dps>,
+    dps_token_expiry: UnixTime,
     operation: Option<String>,
     /// What DPS assigned, or the hub target's own.
     pub(super) assigned: Option<Rc<Assigned>>,
     hub_endpoint: Option<Endpoint>,
-    hub_token_expiry: UnixTime,
+    hub_token: HubToken,
     pub(super) hub: Option<Hub>,
     /// The last packet id that was given out on a hub connection.
     last_packet_id: u16,
@@ -43,10 +48,33 @@ pub(super) struct Link {
     answered: Option<Instant>,
     /// Whether the call under way still opens its connection.
     opening: bool,
+    /// Of what the client makes up: a seed, and how many streams were made of it.
+    forks: (u64, u32),
+}
+
+/// The token that the hub was shown last.
+#[derive(Debug, Clone, Copy)]
+struct HubToken {
+    /// By the device's clock.
+    expiry: UnixTime,
+    /// It is replaced so long before.
+    margin: Duration,
+    /// When that is, if the clock goes on as it does.
+    due: Instant,
+}
+
+/// When a connection is to be made anew for the sake of its token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Renewal {
+    /// From then on nothing more is sent.
+    pub(super) due: Instant,
+    /// Then the connection is left, whatever is under way.
+    pub(super) by: Instant,
 }
 
 impl Link {
-    pub(super) fn new(identity: Identity, route: &Route) -> Self {
+    /// * `seed`: of what the client makes up
+    pub(super) fn new(identity: Identity, route: &Route, seed: u64) -> Self {
         let (assigned, hub_endpoint) = match route {
             Route::Dps { .. } => (None, None),
             Route::Hub { endpoint, host } => {
@@ -59,14 +87,20 @@ impl Link {
         Self {
             identity,
             dps: None,
+            dps_token_expiry: UnixTime::from_nanos(0),
             operation: None,
             assigned,
             hub_endpoint,
-            hub_token_expiry: UnixTime::from_nanos(0),
+            hub_token: HubToken {
+                expiry: UnixTime::from_nanos(0),
+                margin: Duration::ZERO,
+                due: Instant::from_nanos(0),
+            },
             hub: None,
             last_packet_id: 0,
             answered: None,
             opening: false,
+            forks: (seed, 0),
         }
     }
 
@@ -98,6 +132,10 @@ impl Link {
         let Route::Dps { endpoint, host, id_scope, hubs } = &profile.route else {
             return Err(Failure::new(Class::OtherIo, "this population has no DPS"));
         };
+        // Polls go on for as long as the service likes, and a token may be short.
+        if self.dps_token_expiry < profile.skew.of(world.agenda.clock().wall()) + LEAST_LEFT {
+            self.close_dps(world.agenda.clock());
+        }
         if !self.dps.as_mut().is_some_and(Dps::is_open) {
             self.dps = Some(self.open_dps(world, profile, endpoint, host, id_scope).await?);
         }
@@ -146,11 +184,12 @@ impl Link {
         };
         let over = (profile.connect, assigned.hub.raw());
         let dialled = self.dial(world, profile, &endpoint, Party::Hub, over).await?;
-        let token = self.hub_token(world, &assigned);
+        let token = self.hub_token(world, profile, &assigned);
         let (host, device_id) = (assigned.hub.raw(), &assigned.device_id);
         self.hub = Some(match profile.connect {
             Protocol::Https => {
-                Hub::Https(Box::new(HubHttps::new(dialled.stream, host, device_id, &token).await?))
+                let hub = HubHttps::new(dialled.stream, host, device_id, &token, &profile.habits.hub);
+                Hub::Https(Box::new(hub.await?))
             }
             Protocol::Mqtt | Protocol::MqttWs => {
                 let opening = Opening {
@@ -158,10 +197,12 @@ impl Link {
                     device_id,
                     token: &token,
                     keep_alive_s: profile.keep_alive_s,
+                    habits: profile.habits,
+                    draws: self.fork(),
                     topic: profile.sending.as_ref().and_then(|sending| sending.topic.as_deref()),
                     last_packet_id: self.last_packet_id,
                 };
-                let opened = HubMqtt::open(dialled.stream, world.agenda.clock(), &opening).await;
+                let opened = HubMqtt::open(dialled.stream, world.agenda.clock(), opening).await;
                 let (hub, (started, finished)) =
                     opened.inspect_err(|_| Self::book_greeting(world, profile, Party::Hub, None))?;
                 Self::book_greeting(world, profile, Party::Hub, Some(finished.since(started)));
@@ -182,13 +223,23 @@ impl Link {
         let dialled = self.dial(world, profile, endpoint, Party::Dps, (profile.provision, host)).await?;
         let registration_id = &self.identity.registration_id;
         let resource = sas::dps_resource(id_scope, registration_id);
-        let (token, _) = self.token(world, &resource, Some(sas::REGISTRATION_POLICY));
+        let habits = profile.habits;
+        let (token, expiry) = self.token(world, profile, &resource, habits.dps.token);
+        let draws = self.fork();
+        self.dps_token_expiry = expiry;
         if profile.provision == Protocol::Https {
-            return Ok(Dps::Https(DpsHttps::new(dialled.stream, host, &token).await?));
+            let dps = DpsHttps::new(dialled.stream, host, &token, &habits.dps, draws).await?;
+            return Ok(Dps::Https(Box::new(dps)));
         }
-        let (clock, keep_alive) = (world.agenda.clock(), profile.keep_alive_s);
-        let opened =
-            DpsMqtt::open(dialled.stream, clock, id_scope, registration_id, &token, keep_alive).await;
+        let opening = DpsOpening {
+            id_scope,
+            registration_id: &self.identity.registration_id,
+            token: &token,
+            keep_alive_s: profile.keep_alive_s,
+            habits,
+            draws,
+        };
+        let opened = DpsMqtt::open(dialled.stream, world.agenda.clock(), opening).await;
         let (dps, opened) = opened.inspect_err(|_| Self::book_greeting(world, profile, Party::Dps, None))?;
         let (started, finished) = opened.connect;
         Self::book_greeting(world, profile, Party::Dps, Some(finished.since(started)));
@@ -220,10 +271,16 @@ impl Link {
         world.agenda.until(at).await;
     }
 
-    /// Whether the hub connection has to be made anew for a token that is about to expire: MQTT has no other way.
-    pub(super) fn wants_renewal(&self, world: &World) -> bool {
-        matches!(self.hub, Some(Hub::Mqtt(_)))
-            && self.hub_token_expiry < world.agenda.clock().wall() + TOKEN_MARGIN
+    /// When the hub connection has to be made anew for its token: MQTT has no other way. Somebody may have moved this machine's
+    /// clock since the token was made; that is noticed when this is asked.
+    pub(super) fn renewal(&self, world: &World, profile: &Profile) -> Option<Renewal> {
+        if !matches!(self.hub, Some(Hub::Mqtt(_))) {
+            return None;
+        }
+        let HubToken { expiry, margin, due } = self.hub_token;
+        let is_due = expiry < profile.skew.of(world.agenda.clock().wall()) + margin;
+        let due = if is_due { due.min(world.agenda.now()) } else { due };
+        Some(Renewal { due, by: due + RENEWAL_PATIENCE.min(margin / 2) })
     }
 
     async fn dial(
@@ -236,14 +293,15 @@ impl Link {
     ) -> Result<Dialled, Failure> {
         self.opening = true;
         let clock = world.agenda.clock();
-        let mut dialled = world.network.dial(clock, endpoint).await?;
+        let mut dialled = world.network.dial(clock, endpoint, profile.habits.only_tls12).await?;
         if protocol == Protocol::MqttWs {
             let started = clock.now();
+            let habits = profile.habits.websocket;
             let wanted = Wanted {
                 host,
                 path: mqtt::WEBSOCKET_PATH,
-                subprotocol: mqtt::WEBSOCKET_PROTOCOL,
-                user_agent: None,
+                subprotocol: habits.subprotocol,
+                origin: habits.has_origin.then(|| endpoint.to_string()),
             };
             dialled.stream = websocket::open(dialled.stream, &wanted).await?;
             dialled.phases.push((Phase::Upgrade, clock.now().since(started)));
@@ -270,8 +328,10 @@ impl Link {
         };
         let sequence = owed.sequence;
         let now = world.agenda.clock().wall();
-        if self.hub_token_expiry < now + TOKEN_MARGIN && matches!(self.hub, Some(Hub::Https(_))) {
-            let token = self.hub_token(world, &assigned);
+        if matches!(self.hub, Some(Hub::Https(_)))
+            && self.hub_token.expiry < profile.skew.of(now) + self.hub_token.margin
+        {
+            let token = self.hub_token(world, profile, &assigned);
             if let Some(Hub::Https(hub)) = &mut self.hub {
                 hub.renew(&token)?;
             }
@@ -284,7 +344,7 @@ impl Link {
             registration_id: &self.identity.registration_id,
             run: &world.run_id,
             sequence,
-            now: owed.goes(world.agenda.now(), now),
+            now: owed.goes(world.agenda.now(), profile.skew.of(now)),
         };
         let mut rendered = world.rendered.borrow_mut();
         sending.payload.render(&context, &mut rendered);
@@ -307,6 +367,10 @@ impl Link {
     /// DPS is not needed any more.
     pub(super) fn leave_dps(&mut self, clock: &Clock) {
         self.operation = None;
+        self.close_dps(clock);
+    }
+
+    fn close_dps(&mut self, clock: &Clock) {
         if let Some(dps) = self.dps.take() {
             // In a task of its own: the device has its hub to connect to.
             let clock = clock.clone();
@@ -321,16 +385,27 @@ impl Link {
         self.hub = None;
     }
 
-    fn hub_token(&mut self, world: &World, assigned: &Assigned) -> Secret {
+    fn hub_token(&mut self, world: &World, profile: &Profile, assigned: &Assigned) -> Secret {
         let resource = sas::hub_resource(assigned.hub.raw(), &assigned.device_id);
-        let (token, expiry) = self.token(world, &resource, None);
-        self.hub_token_expiry = expiry;
+        let (token, expiry) = self.token(world, profile, &resource, profile.habits.hub.token);
+        let TokenLife { lifetime, renew_before, jitter } = profile.token;
+        let margin = renew_before + jitter.mul_f64(self.fork().unit());
+        let due = world.agenda.now() + lifetime.saturating_sub(margin);
+        self.hub_token = HubToken { expiry, margin, due };
         token
     }
 
-    fn token(&self, world: &World, resource: &str, policy: Option<&str>) -> (Secret, UnixTime) {
-        let expiry = world.agenda.clock().wall() + TOKEN_LIFETIME;
-        let key = self.identity.device_key().signing();
-        (sas::token(&key, resource, sas::ResourceSpelling::default(), expiry, policy), expiry)
+    fn token(&self, world: &World, profile: &Profile, resource: &str, form: Form) -> (Secret, UnixTime) {
+        let expiry = profile.skew.of(world.agenda.clock().wall()) + profile.token.lifetime;
+        // A token says whole seconds.
+        let expiry = UnixTime::from_nanos(expiry.seconds() * 1_000_000_000);
+        (form.token(&self.identity.device_key().signing(), resource, expiry), expiry)
+    }
+
+    /// A stream of its own for one purpose.
+    fn fork(&mut self) -> rng::Stream {
+        let (seed, count) = &mut self.forks;
+        *count += 1;
+        rng::stream(*seed, "", u64::from(*count), Purpose::Client)
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::rng::{self, Purpose};
 use crate::step::{Cause, Class, Exchange, Failure, Milestone, Outcome, Reason, StepKind};
-use crate::time::Instant;
+use crate::time::{Due, Instant};
 
 pub mod dps;
 pub mod hub;
@@ -18,7 +18,7 @@ mod mqtt;
 #[cfg(test)]
 mod mqtt_tests;
 pub mod outbox;
-pub mod retry;
+pub mod habits;
 pub mod world;
 
 use hub::suspicion::{Gone, Suspicion};
@@ -48,7 +48,12 @@ pub fn live(
     let mut device = Device {
         n,
         due,
-        link: Link::new(identity, &profile.route),
+        link: Link::new(
+            identity,
+            &profile.route,
+            rng::stream(world.seed, &profile.name, n, Purpose::Client).bits(),
+        ),
+        renewing: None,
         life,
         outbox: Outbox::default(),
         not_before: None,
@@ -73,6 +78,8 @@ struct Device {
     not_before: Option<Instant>,
     sent_any: bool,
     suspicion: Suspicion,
+    /// When our code got to the renewal that is under way while messages are still waited for.
+    renewing: Option<Instant>,
 }
 
 impl Device {
@@ -175,7 +182,7 @@ impl Device {
         match (self.life.happened(now, happened), kind) {
             (Some(ended), _) => {
                 self.book(&ended);
-                if let (StepKind::Connect, Outcome::Failed(class)) =
+                if let (StepKind::Connect | StepKind::Renew, Outcome::Failed(class)) =
                     (ended.observation.kind, ended.observation.outcome)
                     && self.is_pointless()
                 {
@@ -234,20 +241,31 @@ impl Device {
         let (world, profile) = (Rc::clone(&self.world), Rc::clone(&self.profile));
         let mut seen = world.stop.phase();
         let mut left = Box::pin(world.stop.left(seen));
+        let mut renewal_wait = None;
         loop {
             if seen == Phase::Over {
                 return self.abandon();
             }
-            if let Err(failure) = self.hand_over() {
-                return self.disconnect(Some(failure), &[], Cause::ConnectionLost);
-            }
             let now = world.agenda.now();
+            let renewal = self.link.renewal(&world, &profile).filter(|at| world.stop.plans(at.due));
+            match renewal {
+                Some(renewal) if renewal.due <= now => {
+                    let ready = *self.renewing.get_or_insert(now);
+                    if self.outbox.awaits_none() || renewal.by <= now {
+                        return self.renew(renewal.due, ready);
+                    }
+                }
+                _ => {
+                    if let Err(failure) = self.hand_over() {
+                        return self.disconnect(Some(failure), &[], Cause::ConnectionLost);
+                    }
+                }
+            }
             let next_due = self.outbox.next_due(&world, &profile);
             if self.outbox.is_idle() {
                 let holds = profile.hold && seen == Phase::Running && profile.sending.is_none();
                 match next_due {
                     None if !holds => return self.leave_hub(None),
-                    _ if self.link.wants_renewal(&world) => return self.leave_hub(Some(now)),
                     Some(due) if !profile.stays_connected() && due.since(now) > profile.keep_connection => {
                         return self.leave_hub(Some(due));
                     }
@@ -257,6 +275,8 @@ impl Device {
             let Some(hub) = &mut self.link.hub else {
                 return self.disconnect(None, &[], Cause::ConnectionLost);
             };
+            let is_renewing = self.renewing.is_some();
+            let at = |renewal: link::Renewal| if is_renewing { renewal.by } else { renewal.due };
             tokio::select! {
                 biased;
                 event = hub.event(world.agenda.clock()) => {
@@ -272,6 +292,7 @@ impl Device {
                     }
                 }
                 () = until(&world, self.not_before) => {}
+                () = wait_for(&world, &mut renewal_wait, renewal.map(at)) => {}
                 phase = &mut left => {
                     seen = phase;
                     left = Box::pin(world.stop.left(seen));
@@ -379,6 +400,7 @@ impl Device {
     fn disconnect(&mut self, failure: Option<Failure>, unsent: &[u64], cause: Cause) {
         let now = self.world.agenda.now();
         self.link.drop_hub();
+        self.renewing = None;
         let again = self.outbox.lost(&self.world, &self.profile, unsent, cause);
         self.world.recorder.borrow_mut().device_disconnected(self.profile.population);
         if let Some(failure) = &failure {
@@ -398,6 +420,22 @@ impl Device {
             None if self.outbox.is_idle() && self.profile.sending.is_some() => self.life.finish(),
             None => self.life.lost(now, now, &failure),
         }
+    }
+
+    /// Makes the hub connection anew, for the sake of its token. What nobody confirmed by now is unknown, or goes again.
+    fn renew(&mut self, due: Instant, ready: Instant) {
+        self.renewing = None;
+        if !self.outbox.awaits_none() {
+            self.outbox.lost(&self.world, &self.profile, &[], Cause::ConnectionLost);
+        }
+        let mut books = self.world.recorder.borrow_mut();
+        books.device_disconnected(self.profile.population);
+        books.due(self.profile.population, StepKind::Renew);
+        drop(books);
+        if let Some(hub) = self.link.hub.take() {
+            tokio::task::spawn_local(self.say_good_bye(hub));
+        }
+        self.life.renew(due, ready);
     }
 
     /// Leaves the hub, until the next message is due or for good.
@@ -456,6 +494,18 @@ impl Device {
     }
 }
 
+/// As [`until`], with a wait that is kept from one look to the next.
+async fn wait_for(world: &World, kept: &mut Option<(Instant, Due)>, at: Option<Instant>) {
+    let Some(at) = at else { return std::future::pending().await };
+    if kept.as_ref().is_none_or(|(known, _)| *known != at) {
+        *kept = Some((at, world.agenda.until(at)));
+    }
+    if let Some((_, wait)) = kept {
+        wait.await;
+    }
+    *kept = None;
+}
+
 /// Waits until `at`; for ever if there is no such instant.
 async fn until(world: &World, at: Option<Instant>) {
     match at {
@@ -504,8 +554,15 @@ mod tests {
                 },
                 provision: Protocol::Mqtt,
                 connect: Protocol::Mqtt,
+                habits: habits::Behave::Muster.habits(),
+                token: habits::Behave::Muster.habits().token_life(None),
+                skew: habits::Skew::None,
                 keep_alive_s: 60,
-                limits: life::Limits { register: Duration::from_secs(60), connect: Duration::from_secs(30) },
+                limits: life::Limits {
+                    register: Duration::from_secs(60),
+                    connect: Duration::from_secs(30),
+                    waits: habits::Waits::MUSTER,
+                },
                 send_deadline: Duration::from_secs(30),
                 keep_connection: Duration::from_secs(60),
                 sending: None,
@@ -521,6 +578,6 @@ mod tests {
             std::mem::size_of_val(&live(world, profile, 0, identity, clock.now()))
         });
         // Thousands of these are alive at once; the calls to DPS and the opening of connections are boxed for this.
-        assert!(size.is_ok_and(|size| size <= 1_280), "{size:?} bytes");
+        assert!(size.is_ok_and(|size| size <= 1_408), "{size:?} bytes");
     }
 }

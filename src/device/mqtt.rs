@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::net::failure::classify;
 use crate::net::mqtt::{
     Broken, Connack, Connect, ConnectReturnCode, Packet, PacketStream, Publish, Qos, SubEntry, SubOpts,
-    SubackReturnCode, Subscribe,
+    SubackReturnCode, Subscribe, Unsubscribe,
 };
 use crate::net::stream::Stream;
 use crate::step::{Class, Failure};
@@ -113,6 +113,24 @@ impl Session {
     /// with one write.
     pub(super) fn write_late(&mut self) {
         self.packets.set_patience(PATIENCE);
+    }
+
+    /// Cancels the subscription to `filter` and waits for the answer; what else comes is dropped.
+    ///
+    /// # Errors
+    /// What the network did.
+    pub(super) async fn unsubscribe(&mut self, filter: &str) -> Result<(), Broken> {
+        let id = self.next_packet_id();
+        let entry = Unsubscribe::builder().packet_id(id).entries(vec![filter]);
+        let unsubscribe = entry.and_then(|unsubscribe| unsubscribe.build());
+        self.packets.send(&unsubscribe.map_err(|error| Broken::Malformed(format!("{error:?}")))?);
+        loop {
+            match self.packets.next().await? {
+                Some(Packet::Unsuback(answered)) if answered == id => return Ok(()),
+                Some(_) => {}
+                None => return Err(Broken::Truncated),
+            }
+        }
     }
 
     /// Puts a message in the queue to be written.

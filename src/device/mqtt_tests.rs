@@ -7,13 +7,15 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, DuplexStream};
 
 use super::dps::Answer;
-use super::dps::mqtt::DpsMqtt;
+use super::dps::mqtt::{DpsMqtt, Opening as DpsOpening};
+use super::habits::Behave;
 use super::hub::mqtt::{Bag, HubMqtt, Opening};
 use super::hub::{Envelope, Event, Message, Qos};
 use crate::azure::mqtt::response_topic;
 use crate::net::mqtt::{self as net, Connack, ConnectReturnCode, Packet, PacketStream, Suback};
 use crate::net::stream::Stream;
 use crate::payload::{Context, Payload, Rendered};
+use crate::rng::{self, Purpose};
 use crate::step::Class;
 use crate::text::Secret;
 use crate::time::{Clock, UnixTime, simulate};
@@ -40,10 +42,12 @@ async fn hub(clock: &Clock) -> (HubMqtt, PacketStream) {
         device_id: "dev-1",
         token: &token,
         keep_alive_s: KEEP_ALIVE_S,
+        habits: Behave::Muster.habits(),
+        draws: rng::stream(0, "", 0, Purpose::Client),
         topic: None,
         last_packet_id: 0,
     };
-    let (hub, _) = HubMqtt::open(stream, clock, &opening).await.expect("it was greeted");
+    let (hub, _) = HubMqtt::open(stream, clock, opening).await.expect("it was greeted");
     match peer.next().await {
         Ok(Some(Packet::Connect(connect))) => {
             assert_eq!((connect.client_id(), connect.clean_session()), ("dev-1", false));
@@ -210,11 +214,22 @@ fn each_refusal_of_the_greeting_has_its_class() {
             greet(&mut peer, code);
             peer.flush().await.expect("room");
             let token = Secret::new(b"token".to_vec());
-            let opened = DpsMqtt::open(stream, &clock, "0ne", "dev-1", &token, KEEP_ALIVE_S).await;
+            let opened = DpsMqtt::open(stream, &clock, dps_opening("dev-1", &token)).await;
             assert_eq!(opened.err().map(|failure| failure.class), Some(class));
         }
     });
     done.expect("no task is left waiting");
+}
+
+fn dps_opening<'a>(registration_id: &'a str, token: &'a Secret) -> DpsOpening<'a> {
+    DpsOpening {
+        id_scope: "0ne",
+        registration_id,
+        token,
+        keep_alive_s: KEEP_ALIVE_S,
+        habits: Behave::Muster.habits(),
+        draws: rng::stream(0, "", 0, Purpose::Client),
+    }
 }
 
 /// Plays DPS: answers each request with the next of `answers`, after one to a request that nobody made.
@@ -260,9 +275,9 @@ fn dps_is_asked_and_its_answers_are_told_by_the_request_id() {
             ],
         ));
         let token = Secret::new(b"token".to_vec());
-        let opened = DpsMqtt::open(stream, &clock, "0ne", "dev-1", &token, KEEP_ALIVE_S).await;
+        let opened = DpsMqtt::open(stream, &clock, dps_opening("dev-1", &token)).await;
         let (mut dps, _) = opened.expect("it was greeted");
-        let first = dps.register(&clock, "dev-1").await;
+        let first = dps.register(&clock).await;
         let expected =
             Answer::Assigning { operation: Some("5.1".into()), retry_after: Some(Duration::from_secs(3)) };
         assert_eq!(first.result, Ok(expected));
@@ -271,9 +286,9 @@ fn dps_is_asked_and_its_answers_are_told_by_the_request_id() {
             (throttled.class, throttled.retry_after),
             (Class::Throttled, Some(Duration::from_secs(9)))
         );
-        let refused = dps.register(&clock, "dev-1").await.result.expect_err("401");
+        let refused = dps.register(&clock).await.result.expect_err("401");
         assert_eq!(refused.class, Class::Unauthorized);
-        let gone = dps.register(&clock, "dev-1").await;
+        let gone = dps.register(&clock).await;
         assert_eq!(gone.result.expect_err("the peer left").class, Class::Closed);
         assert!(!dps.is_open());
     });
@@ -298,7 +313,7 @@ fn the_greeting_of_dps_is_that_of_the_standard() {
     let done = simulate(|clock| async move {
         let (near, mut far): (DuplexStream, DuplexStream) = tokio::io::duplex(4_096);
         let token = Secret::new(b"tk".to_vec());
-        let opening = DpsMqtt::open(Stream::Memory(near), &clock, "0ne", "d", &token, KEEP_ALIVE_S);
+        let opening = DpsMqtt::open(Stream::Memory(near), &clock, dps_opening("d", &token));
         let read = async {
             let mut bytes = vec![0; 15];
             far.read_exact(&mut bytes).await.expect("a CONNECT");
@@ -342,9 +357,9 @@ async fn meet(clock: &Clock, bytes: &[u8], leaves: bool) {
     let _far = (!leaves).then_some(far);
     let token = Secret::new(b"token".to_vec());
     let life = async {
-        let opened = DpsMqtt::open(Stream::Memory(near), clock, "0ne", "dev-1", &token, KEEP_ALIVE_S).await;
+        let opened = DpsMqtt::open(Stream::Memory(near), clock, dps_opening("dev-1", &token)).await;
         if let Ok((mut dps, _)) = opened {
-            let _ = dps.register(clock, "dev-1").await;
+            let _ = dps.register(clock).await;
             dps.idle(clock).await;
             dps.close().await;
         }

@@ -84,6 +84,11 @@ impl Outbox {
         self.waiting.is_empty() && self.under_way.is_empty()
     }
 
+    /// Whether no message is under way.
+    pub fn awaits_none(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
     /// Whether a message waits and may go, as far as the device's window is concerned.
     pub fn may_send(&self, sending: &Sending) -> bool {
         !self.waiting.is_empty() && self.under_way.len() < sending.in_flight

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::dps::Assigned;
+use super::habits::{Habits, Skew, TokenLife};
 use super::hub::{Envelope, Resend};
 use super::life::Limits;
 use crate::azure::keys::{DeviceKey, GroupKey};
@@ -58,6 +59,12 @@ pub struct Profile {
     pub provision: Protocol,
     /// How they talk to their hub.
     pub connect: Protocol,
+    /// What they do of their own.
+    pub habits: &'static Habits,
+    /// The life of their tokens.
+    pub token: TokenLife,
+    /// What they believe the time to be.
+    pub skew: Skew,
     /// Of MQTT, in whole seconds; 0 for none.
     pub keep_alive_s: u16,
     /// An HTTPS connection to a hub is closed when the next message is due later than this.

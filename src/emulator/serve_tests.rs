@@ -110,7 +110,7 @@ fn mqtt_stands_on_the_same_ports_and_a_takeover_finds_the_other_thread() {
             let tls = dial(ca, running.hubs()[0].address, NORTH, version).await.expect("TLS");
             let mut packets = PacketStream::new(Stream::TlsClient(Box::new(tls)), 1_024);
             let token = late(&derived(PRIMARY, "dev"), &crate::azure::sas::hub_resource(NORTH, "dev"));
-            let user = hub_user_name(NORTH, "dev", "test");
+            let user = hub_user_name(NORTH, "dev", "2021-04-12", "test");
             let connect = Connect::builder().client_id("dev").and_then(|it| it.user_name(user.as_str()));
             let connect = connect.and_then(|it| it.password(token.into_bytes()));
             packets.send(&connect.and_then(|it| it.build()).expect("a packet"));

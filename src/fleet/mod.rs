@@ -84,7 +84,7 @@ pub enum Destination {
 #[derive(Clone)]
 pub struct Connections {
     /// TLS, trust included.
-    pub tls: Arc<rustls::ClientConfig>,
+    pub tls: crate::net::trust::ClientTls,
     /// Where the bytes for a host go.
     pub way: Arc<Way>,
 }

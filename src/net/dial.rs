@@ -14,6 +14,7 @@ use tokio_rustls::TlsConnector;
 use super::failure::classify;
 use super::memory::MemoryNetwork;
 use super::stream::Stream;
+use super::trust::ClientTls;
 use super::way::Way;
 use crate::step::{Class, Failure, Phase};
 use crate::time::{Clock, Instant};
@@ -103,6 +104,7 @@ pub enum Network {
 /// See [`Network::Sockets`].
 pub struct Sockets {
     tls: TlsConnector,
+    tls12: TlsConnector,
     /// Where the bytes for a host go.
     way: Arc<Way>,
     /// Answers of the resolver. A thread asks once per name and [`DNS_CACHE`], and others wait for that answer: thousands
@@ -128,9 +130,14 @@ pub struct Dialled {
 }
 
 impl Network {
-    /// TCP and TLS with `config`, on the given way.
-    pub fn sockets(config: Arc<rustls::ClientConfig>, way: Arc<Way>) -> Self {
-        Self::Sockets(Rc::new(Sockets { tls: TlsConnector::from(config), way, resolved: RefCell::default() }))
+    /// TCP and TLS, on the given way.
+    pub fn sockets(tls: ClientTls, way: Arc<Way>) -> Self {
+        Self::Sockets(Rc::new(Sockets {
+            tls: TlsConnector::from(tls.any),
+            tls12: TlsConnector::from(tls.only_12),
+            way,
+            resolved: RefCell::default(),
+        }))
     }
 
     /// Whether what is sent to `endpoint` certainly stays on this machine.
@@ -143,11 +150,18 @@ impl Network {
 
     /// Opens a connection. The caller bounds the time it may take.
     ///
+    /// * `only_tls12`: offers TLS 1.2 only
+    ///
     /// # Errors
     /// A [`Failure`] that tells the phase by its class.
-    pub async fn dial(&self, clock: &Clock, endpoint: &Endpoint) -> Result<Dialled, Failure> {
+    pub async fn dial(
+        &self,
+        clock: &Clock,
+        endpoint: &Endpoint,
+        only_tls12: bool,
+    ) -> Result<Dialled, Failure> {
         match self {
-            Self::Sockets(sockets) => sockets.dial(clock, endpoint).await,
+            Self::Sockets(sockets) => sockets.dial(clock, endpoint, only_tls12).await,
             Self::Memory(network) => match network.dial(&endpoint.host) {
                 Some(stream) => Ok(Dialled { stream, phases: Vec::new() }),
                 None => Err(Failure::new(Class::Refused, &format!("nobody listens as {endpoint}"))),
@@ -157,7 +171,7 @@ impl Network {
 }
 
 impl Sockets {
-    async fn dial(&self, clock: &Clock, endpoint: &Endpoint) -> Result<Dialled, Failure> {
+    async fn dial(&self, clock: &Clock, endpoint: &Endpoint, only_tls12: bool) -> Result<Dialled, Failure> {
         let mut phases = Vec::with_capacity(4);
         let name = ServerName::try_from(endpoint.host.clone())
             .map_err(|_| Failure::new(Class::DnsFailed, &format!("{} is not a host name", endpoint.host)))?;
@@ -180,7 +194,8 @@ impl Sockets {
             connected = clock.now();
             phases.push((Phase::Proxy, connected.since(start)));
         }
-        let tls = self.tls.connect(name, tcp).await.map_err(|error| classify(&error))?;
+        let connector = if only_tls12 { &self.tls12 } else { &self.tls };
+        let tls = connector.connect(name, tcp).await.map_err(|error| classify(&error))?;
         phases.push((Phase::Tls, clock.now().since(connected)));
         Ok(Dialled { stream: Stream::TlsClient(Box::new(tls)), phases })
     }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Frame, SizeHint};
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper::header::HeaderValue;
 use hyper::{HeaderMap, Request, StatusCode};
@@ -25,9 +26,48 @@ const READ_BUFFER: usize = 4 * 1024;
 /// The largest body that is read of a response.
 const MAX_BODY: usize = 64 * 1024;
 
+/// The body of a request, in one piece.
+#[derive(Debug)]
+pub struct Body {
+    bytes: Full<Bytes>,
+    is_sized: bool,
+}
+
+impl Body {
+    /// One whose length goes ahead of it.
+    pub fn sized(bytes: Bytes) -> Self {
+        Self { bytes: Full::new(bytes), is_sized: true }
+    }
+
+    /// One that goes in chunks, as if its length were not known.
+    pub fn chunked(bytes: Bytes) -> Self {
+        Self { bytes: Full::new(bytes), is_sized: false }
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.bytes).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.is_sized { self.bytes.size_hint() } else { SizeHint::default() }
+    }
+}
+
 /// A connection to an HTTP/1.1 server.
 pub struct HttpConnection {
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<Body>,
     /// `None` once it has ended.
     connection: Option<Driven>,
     pending: Option<Pending>,
@@ -36,7 +76,7 @@ pub struct HttpConnection {
 }
 
 /// Hyper's half of the work: writes requests, reads answers, while it is polled.
-type Driven = Pin<Box<Connection<TokioIo<Stream>, Full<Bytes>>>>;
+type Driven = Pin<Box<Connection<TokioIo<Stream>, Body>>>;
 
 /// A request under way.
 type Pending = Pin<Box<dyn Future<Output = Result<Answer, Trouble>>>>;
@@ -101,7 +141,7 @@ impl HttpConnection {
     ///
     /// # Panics
     /// While another request is under way: HTTP/1.1 has no way to tell answers apart.
-    pub fn start(&mut self, clock: &Clock, request: Request<Full<Bytes>>) {
+    pub fn start(&mut self, clock: &Clock, request: Request<Body>) {
         assert!(self.pending.is_none(), "one request at a time");
         let clock = clock.clone();
         let started = clock.now();
@@ -172,7 +212,7 @@ impl HttpConnection {
     ///
     /// # Errors
     /// [`Trouble`] when the connection fails or the answer is no HTTP.
-    pub async fn request(&mut self, clock: &Clock, request: Request<Full<Bytes>>) -> Result<Answer, Trouble> {
+    pub async fn request(&mut self, clock: &Clock, request: Request<Body>) -> Result<Answer, Trouble> {
         self.start(clock, request);
         match self.answer().await {
             Some(answer) => answer,
@@ -195,9 +235,6 @@ impl HttpConnection {
         }
     }
 }
-
-/// What our devices call themselves.
-pub const USER_AGENT: &str = concat!("muster/", env!("CARGO_PKG_VERSION"));
 
 /// A header's value from bytes.
 ///

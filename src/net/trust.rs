@@ -41,13 +41,22 @@ pub enum TrustError {
 }
 
 /// TLS for all devices of a run: shared, without resumption.
+#[derive(Debug, Clone)]
+pub struct ClientTls {
+    /// TLS 1.3 and 1.2.
+    pub any: Arc<ClientConfig>,
+    /// TLS 1.2 only, as some SDKs insist on.
+    pub only_12: Arc<ClientConfig>,
+}
+
+/// TLS for devices that trust `trust`.
 ///
 /// Resumption is off because rustls keeps sessions by server name: device B would resume device A's session, and
 /// handshakes would look cheaper than a fleet's are.
 ///
 /// # Errors
 /// [`TrustError`] when a file cannot be read or holds no certificate.
-pub fn client_config(trust: &Trust) -> Result<Arc<ClientConfig>, TrustError> {
+pub fn client_tls(trust: &Trust) -> Result<ClientTls, TrustError> {
     let mut roots = RootCertStore::empty();
     match trust {
         Trust::Only(pem) => add(&mut roots, pem.as_bytes(), "the emulator's certificate")?,
@@ -63,13 +72,17 @@ pub fn client_config(trust: &Trust) -> Result<Arc<ClientConfig>, TrustError> {
             }
         }
     }
-    let mut config = ClientConfig::builder_with_provider(Arc::new(provider()))
-        .with_safe_default_protocol_versions()
-        .expect("the provider serves TLS 1.2 and 1.3")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.resumption = rustls::client::Resumption::disabled();
-    Ok(Arc::new(config))
+    let roots = Arc::new(roots);
+    let config = |versions| {
+        let mut config = ClientConfig::builder_with_provider(Arc::new(provider()))
+            .with_protocol_versions(versions)
+            .expect("the provider serves TLS 1.2 and 1.3")
+            .with_root_certificates(Arc::clone(&roots))
+            .with_no_client_auth();
+        config.resumption = rustls::client::Resumption::disabled();
+        Arc::new(config)
+    };
+    Ok(ClientTls { any: config(rustls::ALL_VERSIONS), only_12: config(&[&rustls::version::TLS12]) })
 }
 
 /// What devices in the field offer: no post-quantum key exchange, and AES-128 first, which costs 7 % less a connect.
@@ -117,10 +130,10 @@ mod tests {
 
     #[test]
     fn a_file_without_certificates_is_refused_by_name() {
-        let error = client_config(&Trust::Only("no PEM".to_owned())).expect_err("nothing to trust");
+        let error = client_tls(&Trust::Only("no PEM".to_owned())).expect_err("nothing to trust");
         assert!(error.to_string().contains("BEGIN CERTIFICATE"), "{error}");
         let missing = Trust::System { ca_file: Some("no/such/file.pem".into()) };
-        let error = client_config(&missing).expect_err("no file");
+        let error = client_tls(&missing).expect_err("no file");
         assert!(error.to_string().contains("no/such/file.pem"), "{error}");
     }
 }

@@ -50,8 +50,8 @@ pub struct Wanted<'a> {
     pub path: &'a str,
     /// The subprotocol.
     pub subprotocol: &'a str,
-    /// The `User-Agent`; `None` for none.
-    pub user_agent: Option<&'a str>,
+    /// Host and port, for clients that name both in `Host`, and in `Origin`.
+    pub origin: Option<String>,
 }
 
 /// Asks the server behind `stream` for a WebSocket, and waits until it is there.
@@ -59,16 +59,17 @@ pub struct Wanted<'a> {
 /// # Errors
 /// A refusal has the class of its HTTP status, an answer that is none [`Class::BadAnswer`]; else what the network did.
 pub async fn open(stream: Stream, wanted: &Wanted<'_>) -> Result<Stream, Failure> {
+    let host = wanted.origin.as_deref().unwrap_or(wanted.host);
     let mut request = Request::builder()
-        .uri(format!("wss://{}{}", wanted.host, wanted.path))
-        .header(header::HOST, header_value(wanted.host.as_bytes())?)
+        .uri(format!("wss://{host}{}", wanted.path))
+        .header(header::HOST, header_value(host.as_bytes())?)
         .header(header::CONNECTION, "Upgrade")
         .header(header::UPGRADE, "websocket")
         .header(header::SEC_WEBSOCKET_VERSION, "13")
         .header(header::SEC_WEBSOCKET_PROTOCOL, header_value(wanted.subprotocol.as_bytes())?)
         .header(header::SEC_WEBSOCKET_KEY, generate_key());
-    if let Some(user_agent) = wanted.user_agent {
-        request = request.header(header::USER_AGENT, header_value(user_agent.as_bytes())?);
+    if let Some(origin) = &wanted.origin {
+        request = request.header(header::ORIGIN, header_value(format!("https://{origin}").as_bytes())?);
     }
     // The host is the service's text, and can be unfit for an address.
     let request = request.body(()).map_err(|error| Failure::new(Class::BadAnswer, &error.to_string()))?;
@@ -267,7 +268,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
     const WANTED: Wanted<'_> =
-        Wanted { host: "h.net:1", path: "/$iothub/websocket", subprotocol: "MQTT", user_agent: Some("me/1") };
+        Wanted { host: "h.net:1", path: "/$iothub/websocket", subprotocol: "MQTT", origin: None };
 
     /// The handshake of a client as text, and the other end.
     async fn asked() -> (String, DuplexStream, tokio::task::JoinHandle<Result<Stream, Failure>>) {
@@ -391,7 +392,6 @@ mod tests {
                 "upgrade: websocket",
                 "sec-websocket-version: 13",
                 "sec-websocket-protocol: mqtt",
-                "user-agent: me/1",
             ] {
                 assert!(head.lines().any(|is| is.eq_ignore_ascii_case(line)), "{line}: {head}");
             }

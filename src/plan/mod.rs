@@ -22,6 +22,7 @@ pub mod telemetry;
 pub mod threshold;
 
 pub use crate::azure::protocol::Protocol;
+pub use crate::device::habits::{Behave, Skew, TokenLife};
 pub use arrival::{Arrival, Starts};
 pub use place::Place;
 pub use roster::{IdPattern, Roster};
@@ -212,6 +213,12 @@ pub struct Population {
     pub connect: Option<Protocol>,
     /// Until when a step must be done, counted from when it is due.
     pub deadlines: Deadlines,
+    /// Whose habits they have.
+    pub behave: Behave,
+    /// The life of their tokens.
+    pub token: TokenLife,
+    /// What they believe the time to be.
+    pub skew: Skew,
     /// MQTT: a device says that it is there when it has sent nothing for so long, and expects an answer within half of it
     /// again; whole seconds, zero for never.
     pub keep_alive: Duration,

@@ -239,7 +239,7 @@ fn connections(plan: &Plan, ready: Option<&Ready>) -> Result<Connections, TrustE
             way.connect.insert(host, None, Endpoint::from(address));
         }
     }
-    Ok(Connections { tls: trust::client_config(&trust)?, way: Arc::new(way) })
+    Ok(Connections { tls: trust::client_tls(&trust)?, way: Arc::new(way) })
 }
 
 /// Where the devices go; `None` only if there should be an emulator and is none.

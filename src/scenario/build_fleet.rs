@@ -6,7 +6,10 @@ use crate::azure::registration::MAX_ID_LENGTH;
 use crate::document::values::Refusal;
 use crate::document::{Diagnostic, Diagnostics, Given, Origin, Spanned};
 use crate::payload::Longest;
-use crate::plan::{Arrival, Deadlines, Enrollment, Keys, Population, Protocol, Roster, SignWith, Starts};
+use crate::plan::{
+    Arrival, Behave, Deadlines, Enrollment, Keys, Population, Protocol, Roster, SignWith, Skew, Starts,
+    TokenLife,
+};
 use crate::scenario::build::{Paths, refused, unknown_name};
 use crate::scenario::enrollment::Keys as WrittenKeys;
 use crate::scenario::fleet::{Fleet, Start};
@@ -16,9 +19,6 @@ use crate::scenario::{build_roster, build_telemetry, payload};
 use crate::units::{show_count, spell_duration};
 
 const DEFAULT_KEEP_CONNECTION: Duration = Duration::from_secs(60);
-
-/// That of Azure's Python SDK.
-const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// With less, pings would be more than the messages, and a slow answer a lost connection. Our own choice.
 const LEAST_KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -105,6 +105,9 @@ fn population(
             connect: fleet.connect_deadline.or(deadlines.connect),
             send: fleet.send_deadline.or(deadlines.send),
         },
+        behave: behave(fleet, [provision, connect], diagnostics),
+        token: token_life(fleet, diagnostics),
+        skew: fleet.skew.or(Skew::None),
         keep_alive: keep_alive(fleet, [provision, connect], diagnostics),
         keep_connection: keep_connection(fleet, connect, diagnostics),
         telemetry: fleet.telemetry.as_ref().map(|telemetry| {
@@ -214,7 +217,55 @@ fn keep_alive(fleet: &Fleet, spoken: [Option<Protocol>; 2], diagnostics: &mut Di
             ),
         ))
     });
-    keep_alive.or(DEFAULT_KEEP_ALIVE)
+    keep_alive.or(fleet.behave.or(Behave::default()).habits().keep_alive)
+}
+
+/// Whose habits the devices have.
+///
+/// * `spoken`: at DPS and at the hub
+fn behave(fleet: &Fleet, spoken: [Option<Protocol>; 2], diagnostics: &mut Diagnostics) -> Behave {
+    let behave = fleet.behave.or(Behave::default());
+    if let Some(given) = fleet.behave.spanned()
+        && behave == Behave::Python
+        && spoken.contains(&Some(Protocol::Https))
+        && !matches!((&fleet.provision, &fleet.connect), (Given::Broken, _) | (_, Given::Broken))
+    {
+        diagnostics.push(
+            Diagnostic::error(given.origin, "Python's SDK does not register or send over https")
+                .help("use mqtt or mqtt-ws, or let the devices behave like another SDK"),
+        );
+    }
+    behave
+}
+
+/// How long the devices' tokens live.
+fn token_life(fleet: &Fleet, diagnostics: &mut Diagnostics) -> TokenLife {
+    let habits = fleet.behave.or(Behave::default()).habits();
+    let usual = habits.token_life(fleet.token_lifetime.value().copied());
+    let life = TokenLife {
+        renew_before: fleet.renew_before.or(usual.renew_before),
+        jitter: fleet.renew_jitter.or(Duration::ZERO),
+        ..usual
+    };
+    let given = [&fleet.renew_before, &fleet.renew_jitter, &fleet.token_lifetime];
+    let is_broken = given.iter().any(|given| matches!(given, Given::Broken));
+    let origin = given.iter().find_map(|given| given.spanned()).map(|given| given.origin);
+    if let Some(origin) = origin.filter(|_| !is_broken)
+        && life.renew_before.saturating_add(life.jitter) > life.lifetime / 2
+    {
+        diagnostics.push(
+            Diagnostic::error(
+                origin,
+                format!(
+                    "a token that lives for {} would be replaced up to {} before its expiry, again and again",
+                    spell_duration(life.lifetime),
+                    spell_duration(life.renew_before.saturating_add(life.jitter))
+                ),
+            )
+            .help("`renew_before` and `jitter` together may be half of `lifetime` at most"),
+        );
+    }
+    life
 }
 
 /// When a device lets go of its hub connection between two messages.

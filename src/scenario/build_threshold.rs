@@ -156,6 +156,8 @@ fn defaults(populations: &[Population]) -> Vec<Threshold> {
             StepKind::Register => population.provision.is_some(),
             StepKind::Connect => population.connect.is_some(),
             StepKind::Send => population.telemetry.is_some(),
+            // Most runs end before a token does.
+            StepKind::Renew => false,
         })
     };
     let kinds = StepKind::ALL.iter().copied().filter(|kind| made(*kind));

@@ -25,6 +25,7 @@ fn places() -> Vec<(&'static Table, &'static str, &'static [&'static str])> {
         (&keys::FLEET, "fleet.devices.", &[EMULATOR, AZURE, HTTPS]),
         (&keys::BURST, "fleet.devices.start.burst.", &[EMULATOR]),
         (&keys::DEADLINE, "fleet.devices.deadline.", &[EMULATOR, AZURE]),
+        (&keys::TOKEN, "fleet.devices.token.", &[EMULATOR, AZURE]),
         (&keys::TELEMETRY, "fleet.devices.telemetry.", &[EMULATOR]),
         (&keys::ON_CHANGE, "fleet.devices.telemetry.on_change.", &[CHANGES]),
         (&keys::PAYLOAD, "fleet.devices.telemetry.payload=[{ bytes = '1 B', ", &[PAYLOADS]),

@@ -7,7 +7,7 @@ use crate::document::node::{Node, Text};
 use crate::document::source::Origin;
 use crate::document::values::{duration, durations, read_node};
 use crate::document::{Diagnostics, Given, Reader, Spanned};
-use crate::plan::{Arrival, OnChange, Protocol, SignWith};
+use crate::plan::{Arrival, Behave, OnChange, Protocol, SignWith, Skew};
 use crate::scenario::enrollment::check_name;
 use crate::scenario::{keys, payload};
 use crate::units::Rate;
@@ -29,6 +29,11 @@ pub(super) struct Fleet {
     pub(super) register_deadline: Given<Duration>,
     pub(super) connect_deadline: Given<Duration>,
     pub(super) send_deadline: Given<Duration>,
+    pub(super) behave: Given<Behave>,
+    pub(super) token_lifetime: Given<Duration>,
+    pub(super) renew_before: Given<Duration>,
+    pub(super) renew_jitter: Given<Duration>,
+    pub(super) skew: Given<Skew>,
     pub(super) keep_alive: Given<Duration>,
     pub(super) keep_connection: Given<Duration>,
     pub(super) telemetry: Option<Telemetry>,
@@ -73,11 +78,14 @@ pub(super) fn read(name: String, reader: &Reader<'_>, diagnostics: &mut Diagnost
     check_name("fleet", &name, reader.origin(), diagnostics);
     reader.one_of("id", diagnostics);
     let deadline = reader.table("deadline", diagnostics);
-    let mut step = |name| {
-        deadline.as_ref().map_or(Given::Absent, |deadline: &Reader<'_>| deadline.duration(name, diagnostics))
+    let token = reader.table("token", diagnostics);
+    let mut inner = |table: &Option<Reader<'_>>, name| {
+        table.as_ref().map_or(Given::Absent, |table| table.duration(name, diagnostics))
     };
     let (register_deadline, connect_deadline, send_deadline) =
-        (step("register"), step("connect"), step("send"));
+        (inner(&deadline, "register"), inner(&deadline, "connect"), inner(&deadline, "send"));
+    let (token_lifetime, renew_before, renew_jitter) =
+        (inner(&token, "lifetime"), inner(&token, "renew_before"), inner(&token, "jitter"));
     Fleet {
         name,
         origin: reader.origin(),
@@ -96,9 +104,26 @@ pub(super) fn read(name: String, reader: &Reader<'_>, diagnostics: &mut Diagnost
         register_deadline,
         connect_deadline,
         send_deadline,
+        behave: reader.choice("behave", diagnostics).map(|name| Behave::by_name(name).unwrap_or_default()),
+        token_lifetime,
+        renew_before,
+        renew_jitter,
+        skew: skew(reader, diagnostics),
         keep_alive: reader.duration("keep_alive", diagnostics),
         keep_connection: reader.duration("keep_connection", diagnostics),
         telemetry: reader.table("telemetry", diagnostics).map(|table| telemetry(&table, diagnostics)),
+    }
+}
+
+fn skew(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Given<Skew> {
+    if reader.is_absent("clock") {
+        return Given::Absent;
+    }
+    let Some(table) = reader.table("clock", diagnostics) else { return Given::Broken };
+    match table.one_of("ahead", diagnostics) {
+        Some("ahead") => table.duration("ahead", diagnostics).map(Skew::Ahead),
+        Some(_) => table.duration("behind", diagnostics).map(Skew::Behind),
+        None => Given::Broken,
     }
 }
 

@@ -8,6 +8,7 @@
 //! environment (it is given a lookup).
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::device::hub::Qos;
 use crate::document::environment;
@@ -16,6 +17,7 @@ use crate::document::resolve::{self, Resolved, ResolvedOrigin};
 use crate::document::{Diagnostics, Key, Table, overlay, source};
 use crate::plan::{EmulatorTarget, Enrollment, Plan, Protocol};
 use crate::rng;
+use crate::units::{parse_duration, spell_duration};
 use target::TargetKind;
 
 mod build;
@@ -115,7 +117,7 @@ fn in_use(kind: TargetKind) -> impl Fn(&'static Table, &'static Key, &[Entry]) -
             entries.iter().any(|entry| matches!(entry.key.as_str(), "every" | "fleet_rate"))
         }
         (_, "emulator") | ("[enrollment.NAME]", _) => emulator,
-        (_, "target" | "measure" | "deadline") | ("[emulator]", "dps") => true,
+        (_, "target" | "measure" | "deadline" | "token") | ("[emulator]", "dps") => true,
         _ => key.default.is_some(),
     }
 }
@@ -133,7 +135,14 @@ fn suit_protocols(resolved: &mut Vec<Resolved>, plan: &Plan) {
             let Some(name) = key.path.strip_prefix(&fleet) else { return true };
             match name {
                 _ if key.origin != ResolvedOrigin::Default => true,
-                "keep_alive" => speaks_mqtt,
+                "keep_alive" => {
+                    key.value = as_written(&key.value, population.keep_alive);
+                    speaks_mqtt
+                }
+                "token.renew_before" => {
+                    key.value = as_written(&key.value, population.token.renew_before);
+                    true
+                }
                 "keep_connection" => is_https,
                 "telemetry.resend" => !is_https && confirms,
                 "telemetry.in_flight" if is_https => {
@@ -143,6 +152,15 @@ fn suit_protocols(resolved: &mut Vec<Resolved>, plan: &Plan) {
                 _ => true,
             }
         });
+    }
+}
+
+/// A duration as a scenario writes it; `usual` itself if it is that one.
+fn as_written(usual: &str, is: Duration) -> String {
+    if parse_duration(usual.trim_matches('"')) == Ok(is) {
+        usual.to_owned()
+    } else {
+        format!("{:?}", spell_duration(is))
     }
 }
 

@@ -16,6 +16,7 @@ use muster::step::{Class, Milestone, StepKind, View};
 use muster::time::UnixTime;
 
 mod mqtt;
+mod tokens;
 
 /// The plan of a scenario text, with its keys.
 fn prepared(text: &str) -> (Plan, Vec<DeviceKeys>, Vec<Enrollment>) {
@@ -105,8 +106,8 @@ fn every_device_registers_connects_and_sends_and_both_books_agree() {
 #[test]
 fn nothing_of_ours_is_late_in_simulated_time() {
     let run = play(ONBOARDING, &Options::default());
-    for kind in StepKind::ALL {
-        let lateness = run.record.total().step(*kind).view(View::Lateness).max();
+    for kind in [StepKind::Register, StepKind::Connect, StepKind::Send] {
+        let lateness = run.record.total().step(kind).view(View::Lateness).max();
         assert_eq!(lateness, Some(Duration::ZERO), "{}", kind.name());
     }
 }

@@ -1,14 +1,15 @@
 //! DPS over HTTPS.
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request};
 
 use super::Exchanged;
 use crate::azure::dps;
-use crate::net::http::{self, HttpConnection};
+use crate::device::habits::{DpsHabits, uuid};
+use crate::net::http::{self, Body, HttpConnection};
 use crate::net::stream::Stream;
+use crate::rng;
 use crate::step::{Class, Failure};
 use crate::text::Secret;
 use crate::time::Clock;
@@ -18,6 +19,9 @@ pub struct DpsHttps {
     connection: HttpConnection,
     host: HeaderValue,
     authorization: HeaderValue,
+    habits: &'static DpsHabits,
+    /// Of request ids.
+    draws: rng::Stream,
 }
 
 impl DpsHttps {
@@ -25,13 +29,21 @@ impl DpsHttps {
     ///
     /// # Errors
     /// When host or token cannot stand in a header; neither happens with what the plan has checked.
-    pub async fn new(stream: Stream, host: &str, token: &Secret) -> Result<Self, Failure> {
+    pub async fn new(
+        stream: Stream,
+        host: &str,
+        token: &Secret,
+        habits: &'static DpsHabits,
+        draws: rng::Stream,
+    ) -> Result<Self, Failure> {
         let mut authorization = http::header_value(token.expose())?;
         authorization.set_sensitive(true);
         Ok(Self {
             connection: HttpConnection::new(stream).await?,
             host: http::header_value(host.as_bytes())?,
             authorization,
+            habits,
+            draws,
         })
     }
 
@@ -42,9 +54,9 @@ impl DpsHttps {
 
     /// `PUT …/register`.
     pub async fn register(&mut self, clock: &Clock, id_scope: &str, registration_id: &str) -> Exchanged {
-        let body = dps::RegisterBody { registration_id: registration_id.to_owned(), payload: None };
-        let body = serde_json::to_vec(&body).expect("an id is valid JSON");
-        self.exchange(clock, Method::PUT, &dps::register_path(id_scope, registration_id), body.into()).await
+        let body = self.habits.body.of(registration_id);
+        let path = dps::register_path_at(id_scope, registration_id, self.habits.api_version);
+        self.exchange(clock, Method::PUT, &path, body.into()).await
     }
 
     /// `GET …/operations/…`.
@@ -55,8 +67,9 @@ impl DpsHttps {
         registration_id: &str,
         operation: &str,
     ) -> Exchanged {
-        let path = dps::operation_path(id_scope, registration_id, operation);
-        self.exchange(clock, Method::GET, &path, Bytes::new()).await
+        let path = dps::operation_path_at(id_scope, registration_id, operation, self.habits.api_version);
+        let body = Bytes::from_static(self.habits.http_poll_body.as_bytes());
+        self.exchange(clock, Method::GET, &path, body).await
     }
 
     /// Ends the connection in order.
@@ -64,17 +77,20 @@ impl DpsHttps {
         self.connection.close().await;
     }
 
+    /// Makes one request and waits for its answer.
     async fn exchange(&mut self, clock: &Clock, method: Method, path: &str, body: Bytes) -> Exchanged {
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::HOST, &self.host)
             .header(header::AUTHORIZATION, &self.authorization)
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, dps::JSON)
-            .header(header::USER_AGENT, http::USER_AGENT)
-            .body(Full::new(body));
-        let request = match request {
+            .header(header::USER_AGENT, self.habits.http_agent);
+        if self.habits.http_request_ids {
+            request = request.header(REQUEST_ID, uuid(&mut self.draws));
+        }
+        let request = match request.body(Body::sized(body)) {
             Ok(request) => request,
             // The operation id is the service's text, and can be unfit for a path.
             Err(error) => {
@@ -92,3 +108,5 @@ impl DpsHttps {
         }
     }
 }
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");

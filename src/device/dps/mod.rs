@@ -13,7 +13,7 @@ pub mod mqtt;
 /// A device's connection to DPS, over whatever protocol.
 pub enum Dps {
     /// HTTPS.
-    Https(https::DpsHttps),
+    Https(Box<https::DpsHttps>),
     /// MQTT.
     Mqtt(Box<mqtt::DpsMqtt>),
 }
@@ -31,7 +31,7 @@ impl Dps {
     pub async fn register(&mut self, clock: &Clock, id_scope: &str, registration_id: &str) -> Exchanged {
         match self {
             Self::Https(dps) => dps.register(clock, id_scope, registration_id).await,
-            Self::Mqtt(dps) => dps.register(clock, registration_id).await,
+            Self::Mqtt(dps) => dps.register(clock).await,
         }
     }
 

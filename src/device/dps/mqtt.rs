@@ -3,10 +3,13 @@
 //! A wrong key is not refused with the greeting: the service answers the register request with 401.
 
 use super::{Answer, Exchanged};
-use crate::azure::{dps, mqtt};
-use crate::device::mqtt::{AGENT, Greeting, Session, Span, unexpected, unfit};
+use crate::azure::mqtt;
+use crate::device::habits::{DpsHabits, Habits, PollBody, RequestIds, uuid};
+use crate::device::hub::Qos as Service;
+use crate::device::mqtt::{Greeting, Session, Span, unexpected, unfit};
 use crate::net::mqtt::{Packet, Publish, Qos};
 use crate::net::stream::Stream;
+use crate::rng;
 use crate::step::Failure;
 use crate::text::Secret;
 use crate::time::{Clock, Instant};
@@ -14,8 +17,30 @@ use crate::time::{Clock, Instant};
 /// A device's connection to DPS.
 pub struct DpsMqtt {
     session: Session,
-    /// Number of the last request.
-    rid: u64,
+    habits: &'static DpsHabits,
+    registration_id: Box<str>,
+    /// Of random request ids.
+    draws: rng::Stream,
+    /// How many requests there were.
+    requests: u64,
+    /// Id of the last one.
+    rid: Box<str>,
+}
+
+/// How a device greets DPS.
+pub struct Opening<'a> {
+    /// The instance.
+    pub id_scope: &'a str,
+    /// Who registers.
+    pub registration_id: &'a str,
+    /// Its token.
+    pub token: &'a Secret,
+    /// Whole seconds; 0 for no keep-alive.
+    pub keep_alive_s: u16,
+    /// What it does.
+    pub habits: &'static Habits,
+    /// Where chance comes from: packet ids and request ids.
+    pub draws: rng::Stream,
 }
 
 /// The exchanges that opening a connection took.
@@ -29,30 +54,30 @@ pub struct Opened {
 impl DpsMqtt {
     /// Greets DPS on `stream` and subscribes to its answers.
     ///
-    /// * `keep_alive_s`: whole seconds; 0 for none
-    ///
     /// # Errors
     /// What the service refuses, or the network does.
     pub async fn open(
         stream: Stream,
         clock: &Clock,
-        id_scope: &str,
-        registration_id: &str,
-        token: &Secret,
-        keep_alive_s: u16,
+        opening: Opening<'_>,
     ) -> Result<(Self, Opened), Failure> {
-        let user_name = mqtt::dps_user_name(id_scope, registration_id, AGENT);
+        let Opening { id_scope, registration_id, token, keep_alive_s, habits, mut draws } = opening;
+        let dps = &habits.dps;
         let greeting = Greeting {
             client_id: registration_id,
-            user_name: &user_name,
+            user_name: &mqtt::dps_user_name(id_scope, registration_id, dps.api_version, dps.agent),
             password: token,
-            // DPS keeps no session.
-            clean_session: true,
+            clean_session: dps.clean_session,
             keep_alive_s,
         };
         let (mut session, connect) = Session::open(stream, clock, &greeting).await?;
+        if habits.random_packet_ids {
+            session.continue_after(draws.bits() as u16);
+        }
         let subscribe = session.subscribe(clock, mqtt::DPS_RESPONSES).await?;
-        Ok((Self { session, rid: 0 }, Opened { connect, subscribe }))
+        let registration_id = registration_id.into();
+        let dps = Self { session, habits: dps, registration_id, draws, requests: 0, rid: Box::default() };
+        Ok((dps, Opened { connect, subscribe }))
     }
 
     /// Whether another request can be made.
@@ -61,18 +86,33 @@ impl DpsMqtt {
     }
 
     /// The register request.
-    pub async fn register(&mut self, clock: &Clock, registration_id: &str) -> Exchanged {
-        let body = dps::RegisterBody { registration_id: registration_id.to_owned(), payload: None };
-        let body = serde_json::to_vec(&body).expect("an id is valid JSON");
-        self.rid += 1;
-        self.exchange(clock, &mqtt::register_topic(self.rid), &body).await
+    pub async fn register(&mut self, clock: &Clock) -> Exchanged {
+        let body = self.habits.body.of(&self.registration_id);
+        let packet_id = self.begin();
+        self.exchange(clock, packet_id, &mqtt::register_topic(&self.rid), &body).await
     }
 
     /// The question how an operation stands.
     pub async fn poll(&mut self, clock: &Clock, operation: &str) -> Exchanged {
-        self.rid += 1;
-        // A body of one space, as the SDKs send it.
-        self.exchange(clock, &mqtt::poll_topic(self.rid, operation), b" ").await
+        let body = match self.habits.poll_body {
+            PollBody::Space => b" ".to_vec(),
+            PollBody::Registration => self.habits.body.of(&self.registration_id),
+        };
+        let packet_id = self.begin();
+        self.exchange(clock, packet_id, &mqtt::poll_topic(&self.rid, operation), &body).await
+    }
+
+    /// Makes the ids of the next request; the packet id of it.
+    fn begin(&mut self) -> u16 {
+        let packet_id = self.session.next_packet_id();
+        self.requests += 1;
+        self.rid = match self.habits.request_ids {
+            RequestIds::Counted => self.requests.to_string(),
+            RequestIds::PacketId => packet_id.to_string(),
+            RequestIds::Uuid => uuid(&mut self.draws),
+        }
+        .into();
+        packet_id
     }
 
     /// Keeps the connection alive between two requests; ends when it does. Dropping the future loses nothing.
@@ -87,15 +127,22 @@ impl DpsMqtt {
 
     /// Ends the connection in order.
     pub async fn close(&mut self) {
+        if self.habits.unsubscribes && self.session.is_open() {
+            // Its failure is that of the connection, which ends anyway.
+            let _ = self.session.unsubscribe(mqtt::DPS_RESPONSES).await;
+        }
         self.session.close().await;
     }
 
-    async fn exchange(&mut self, clock: &Clock, topic: &str, body: &[u8]) -> Exchanged {
+    async fn exchange(&mut self, clock: &Clock, packet_id: u16, topic: &str, body: &[u8]) -> Exchanged {
         let request = Publish::builder()
             .topic_name(topic)
             .and_then(|publish| {
-                let id = self.session.next_packet_id();
-                publish.qos(Qos::AtLeastOnce).packet_id(id).payload(body).build()
+                let publish = match self.habits.qos {
+                    Service::AtMostOnce => publish,
+                    Service::AtLeastOnce => publish.qos(Qos::AtLeastOnce).packet_id(packet_id),
+                };
+                publish.payload(body).build()
             })
             // The operation id is the service's text, and may be too long for a topic.
             .map_err(|error| unfit(&format!("{error:?}")));
@@ -120,7 +167,7 @@ impl DpsMqtt {
                     self.session.confirm(&message);
                     let Some(response) = mqtt::DpsResponse::parse(message.topic_name()) else { continue };
                     // Those to other requests are dropped, as by the SDKs.
-                    if response.rid.parse() == Ok(self.rid) {
+                    if response.rid == &*self.rid {
                         let body = message.payload().as_slice();
                         let result =
                             super::interpret(response.status, response.retry_after, body, clock.wall());

@@ -1,13 +1,13 @@
 //! A hub over HTTPS: one request at a time, 204 confirms a message.
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, Uri};
 
 use super::{Event, Message, refusal};
 use crate::azure::{dps, hub};
-use crate::net::http::{self, HttpConnection};
+use crate::device::habits::HubHabits;
+use crate::net::http::{self, Body, HttpConnection};
 use crate::net::stream::Stream;
 use crate::payload::Payload;
 use crate::step::{Class, Failure};
@@ -20,6 +20,7 @@ pub struct HubHttps {
     host: HeaderValue,
     path: Uri,
     authorization: HeaderValue,
+    habits: &'static HubHabits,
     /// The message under way.
     sequence: Option<u64>,
 }
@@ -29,14 +30,21 @@ impl HubHttps {
     ///
     /// # Errors
     /// When the host cannot stand in a header, or the id in a path.
-    pub async fn new(stream: Stream, host: &str, device_id: &str, token: &Secret) -> Result<Self, Failure> {
-        let path = Uri::try_from(hub::events_path(device_id))
+    pub async fn new(
+        stream: Stream,
+        host: &str,
+        device_id: &str,
+        token: &Secret,
+        habits: &'static HubHabits,
+    ) -> Result<Self, Failure> {
+        let path = Uri::try_from(hub::events_path_at(device_id, habits.api_version))
             .map_err(|error| Failure::new(Class::BadAnswer, &format!("the device id is no path: {error}")))?;
         Ok(Self {
             connection: HttpConnection::new(stream).await?,
             host: http::header_value(host.as_bytes())?,
             path,
             authorization: authorization(token)?,
+            habits,
             sequence: None,
         })
     }
@@ -60,7 +68,9 @@ impl HubHttps {
     /// # Errors
     /// When a property cannot stand in a header; nothing is sent then.
     pub fn send(&mut self, clock: &Clock, message: &Message<'_>, envelope: &Headers) -> Result<(), Failure> {
-        let mut request = Request::new(Full::new(Bytes::copy_from_slice(message.rendered.body())));
+        let body = Bytes::copy_from_slice(message.rendered.body());
+        let body = if self.habits.chunked { Body::chunked(body) } else { Body::sized(body) };
+        let mut request = Request::new(body);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.path.clone();
         let headers = request.headers_mut();
@@ -70,7 +80,10 @@ impl HubHttps {
         headers.insert(header::CONTENT_TYPE, envelope.content_type.clone());
         headers.insert(CONTENT_TYPE, envelope.content_type.clone());
         headers.insert(MESSAGE_ID, http::header_value(message.rendered.message_id())?);
-        headers.insert(header::USER_AGENT, USER_AGENT);
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(self.habits.agent));
+        if self.habits.chunked {
+            headers.insert(TO, http::header_value(self.path.path().as_bytes())?);
+        }
         if let Some(encoding) = &envelope.content_encoding {
             headers.insert(CONTENT_ENCODING, encoding.clone());
         }
@@ -159,12 +172,12 @@ impl Headers {
 }
 
 /// How many headers a message has besides its properties.
-const HEADERS: usize = 9;
+const HEADERS: usize = 10;
 
 const MESSAGE_ID: HeaderName = HeaderName::from_static(hub::MESSAGE_ID_HEADER);
 const CONTENT_TYPE: HeaderName = HeaderName::from_static(hub::CONTENT_TYPE_HEADER);
 const CONTENT_ENCODING: HeaderName = HeaderName::from_static(hub::CONTENT_ENCODING_HEADER);
-const USER_AGENT: HeaderValue = HeaderValue::from_static(http::USER_AGENT);
+const TO: HeaderName = HeaderName::from_static(hub::TO_HEADER);
 
 fn authorization(token: &Secret) -> Result<HeaderValue, Failure> {
     let mut value = http::header_value(token.expose())?;

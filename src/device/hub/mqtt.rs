@@ -5,10 +5,12 @@ use std::task::{Context, Poll};
 
 use super::{Event, Message, Qos};
 use crate::azure::mqtt::{self, system_property};
-use crate::device::mqtt::{AGENT, Greeting, Session, Span, unexpected, unfit};
+use crate::device::habits::Habits;
+use crate::device::mqtt::{Greeting, Session, Span, unexpected, unfit};
 use crate::net::mqtt::{self as net, Packet, Publish};
 use crate::net::stream::Stream;
 use crate::payload::Payload;
+use crate::rng;
 use crate::step::{Class, Failure};
 use crate::text::Secret;
 use crate::time::{Clock, Instant};
@@ -44,6 +46,10 @@ pub struct Opening<'a> {
     pub token: &'a Secret,
     /// Whole seconds; 0 for no keep-alive.
     pub keep_alive_s: u16,
+    /// What it does.
+    pub habits: &'static Habits,
+    /// Where chance comes from: packet ids.
+    pub draws: rng::Stream,
     /// For a broker that is no hub: where messages go; `{id}` stands for the device's id.
     pub topic: Option<&'a str>,
     /// The last packet id on the connection before, 0 if there was none: ids of messages that go again stay theirs.
@@ -55,20 +61,26 @@ impl HubMqtt {
     ///
     /// # Errors
     /// What the hub refuses, or the network does.
-    pub async fn open(stream: Stream, clock: &Clock, opening: &Opening<'_>) -> Result<(Self, Span), Failure> {
-        let user_name = mqtt::hub_user_name(opening.host, opening.device_id, AGENT);
+    pub async fn open(
+        stream: Stream,
+        clock: &Clock,
+        mut opening: Opening<'_>,
+    ) -> Result<(Self, Span), Failure> {
+        let Habits { hub, random_packet_ids, .. } = opening.habits;
+        let user_name = mqtt::hub_user_name(opening.host, opening.device_id, hub.api_version, hub.agent);
         let greeting = Greeting {
             client_id: opening.device_id,
             user_name: &user_name,
             password: opening.token,
-            // As the SDKs do: subscriptions and queued messages survive a reconnect.
-            clean_session: false,
+            clean_session: hub.clean_session,
             keep_alive_s: opening.keep_alive_s,
         };
         let (mut session, connect) = Session::open(stream, clock, &greeting).await?;
         session.write_late();
         if opening.last_packet_id != 0 {
             session.continue_after(opening.last_packet_id);
+        } else if *random_packet_ids {
+            session.continue_after(opening.draws.bits() as u16);
         }
         let topic = match opening.topic {
             Some(pattern) => pattern.replace("{id}", opening.device_id),

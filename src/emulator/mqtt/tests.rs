@@ -152,11 +152,13 @@ mod websocket;
 mod wire;
 
 fn hub_connect(id: &str, is_clean: bool) -> Connect {
-    connect!(id, hub_user_name(NORTH, id, "test"), hub_token(NORTH, id), is_clean).build().expect("a packet")
+    connect!(id, hub_user_name(NORTH, id, "2021-04-12", "test"), hub_token(NORTH, id), is_clean)
+        .build()
+        .expect("a packet")
 }
 
 fn dps_connect(id: &str, token: &str) -> Connect {
-    connect!(id, dps_user_name(SCOPE, id, "test"), token, true).build().expect("a packet")
+    connect!(id, dps_user_name(SCOPE, id, "2019-03-31", "test"), token, true).build().expect("a packet")
 }
 
 fn sized(tier: Tier) -> Config {
@@ -318,7 +320,7 @@ fn a_client_that_is_not_let_in_is_told_why() {
         let home = state["assignedHub"].as_str().expect("a hub").to_owned();
         let other = if home == NORTH { "south.azure-devices.localhost" } else { NORTH };
         let good = hub_token(&home, "dev");
-        let user = |host: &str, id: &str| hub_user_name(host, id, "test");
+        let user = |host: &str, id: &str| hub_user_name(host, id, "2021-04-12", "test");
         let expired =
             token(&derived(PRIMARY, "dev"), &hub_resource(&home, "dev"), ResourceSpelling::Raw, EXPIRED);
         use ConnectReturnCode::*;
@@ -326,7 +328,7 @@ fn a_client_that_is_not_let_in_is_told_why() {
             ("", user(&home, "dev"), &good, IdentifierRejected),
             ("dev2", user(&home, "dev"), &good, IdentifierRejected),
             ("DEV", user(&home, "dev"), &good, IdentifierRejected),
-            ("dev2", dps_user_name(SCOPE, "dev", "x"), &good, IdentifierRejected),
+            ("dev2", dps_user_name(SCOPE, "dev", "2019-03-31", "x"), &good, IdentifierRejected),
             ("dev", "dev".to_owned(), &good, BadUserNameOrPassword),
             ("dev", format!("{home}/dev/"), &good, BadUserNameOrPassword),
             ("dev", user(&home, "dev"), &"nonsense".to_owned(), NotAuthorized),
@@ -480,7 +482,7 @@ fn a_new_connection_of_a_device_ends_its_old_one_at_once() {
         assert_eq!(world.clock.now(), start);
         // Whoever is not let in ends nothing.
         let mut stranger = world.dial(NORTH);
-        let user = hub_user_name(NORTH, "dev", "x");
+        let user = hub_user_name(NORTH, "dev", "2021-04-12", "x");
         stranger.greet(&connect!("dev", user, "nonsense", true).build().expect("a packet")).await;
         second.ping().await;
         bystander.ping().await;

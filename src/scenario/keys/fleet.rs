@@ -7,6 +7,7 @@ use crate::document::schema::OneOf;
 use crate::document::{Key, Later, Shape, Table};
 use crate::scenario::keys::telemetry::TELEMETRY;
 use crate::scenario::keys::{ANY_DURATION, MAX_DEVICES, POSITIVE_DURATION, STEP_DEADLINE};
+use crate::units::MAX_DURATION;
 
 const NAMES_LATER: &[&str] = &["amqp", "amqp-ws"];
 const PROTOCOL: Shape = Shape::Choice { names: &["mqtt", "mqtt-ws", "https"], later: NAMES_LATER };
@@ -73,10 +74,29 @@ pub static FLEET: Table = Table {
             "Until when a step must be done, counted from when it is due.",
         ),
         Key::new(
+            "behave",
+            Shape::Choice { names: &["muster", "python-sdk", "node-sdk", "c-sdk"], later: &[] },
+            "\"python-sdk\"",
+            "Whose habits devices have: names, details of requests, waits, keep-alive, rhythm of reconnects, life of tokens; muster's own by default. Other keys of the fleet go before it.",
+        )
+        .default("\"muster\""),
+        Key::new(
+            "token",
+            Shape::Table(&TOKEN),
+            "{ lifetime = \"1h\", renew_before = \"5m\", jitter = \"1m\" }",
+            "How long the devices' SAS tokens live, and when those for the hub are replaced: over mqtt by connecting anew, which is the step `renew`.",
+        ),
+        Key::new(
+            "clock",
+            Shape::Table(&CLOCK),
+            "{ ahead = \"10m\" }",
+            "How wrong the devices' clocks are: tokens and ${now} go by them; not at all by default.",
+        ),
+        Key::new(
             "keep_alive",
             KEEP_ALIVE,
             "\"60s\"",
-            "For mqtt: a device that has sent nothing for so long tells that it is there; whole seconds from 5s, or 0s for never; 60s by default.",
+            "For mqtt: a device that has sent nothing for so long tells that it is there; whole seconds from 5s, or 0s for never; 60s by default, or as `behave` has it.",
         )
         .default("\"60s\""),
         Key::new(
@@ -94,8 +114,6 @@ pub static FLEET: Table = Table {
         ),
     ],
     later: &[
-        Later::new("behave", "`behave` gives devices the habits of an SDK: its waits, retries and keep-alive"),
-        Later::new("renew", "`renew` is when devices renew their tokens"),
         Later::new("reconnect", "`reconnect` is how devices come back after a lost connection"),
         Later::new("retry", "`retry` is how devices repeat what failed"),
         Later::new("twin", "`twin` is what devices do with their twins"),
@@ -197,6 +215,57 @@ pub static DEADLINE: Table = Table {
         Key::new("send", STEP_DEADLINE, "\"30s\"", "To have a message acknowledged; 30s by default.")
             .default("\"30s\""),
     ],
-    later: &[Later::new("renew", "`renew` is until when a new token must be in use")],
+    later: &[],
     one_of: &[],
+};
+
+/// `token` of a fleet.
+pub static TOKEN: Table = Table {
+    name: "[fleet.NAME.token]",
+    about: "The life of the devices' SAS tokens.",
+    keys: &[
+        Key::new(
+            "lifetime",
+            LIFETIME,
+            "\"10m\"",
+            "From the instant a token is made, by the device's clock; 1h by default.",
+        )
+        .default("\"1h\""),
+        Key::new(
+            "renew_before",
+            ANY_DURATION,
+            "\"1m\"",
+            "How long before its expiry a token for the hub is replaced; 5m by default, or as `behave` has it, and the same share of a shorter lifetime.",
+        )
+        .default("\"5m\""),
+        Key::new(
+            "jitter",
+            ANY_DURATION,
+            "\"30s\"",
+            "A renewal comes by up to this earlier, drawn anew each time, so that devices that connected together do not renew together; 0s by default.",
+        )
+        .default("\"0s\""),
+    ],
+    later: &[],
+    one_of: &[],
+};
+
+/// Shorter ones would be renewed all the time, for a token says whole seconds.
+const LIFETIME: Shape = Shape::Duration { min: Duration::from_secs(5), max: MAX_DURATION };
+
+/// `clock` of a fleet.
+pub(super) static CLOCK: Table = Table {
+    name: "[fleet.NAME.clock]",
+    about: "How wrong the devices' clocks are.",
+    keys: &[
+        Key::new("ahead", ANY_DURATION, "\"10m\"", "The devices believe it to be so much later than it is."),
+        Key::new(
+            "behind",
+            ANY_DURATION,
+            "\"10m\"",
+            "The devices believe it to be so much earlier than it is.",
+        ),
+    ],
+    later: &[],
+    one_of: &[OneOf::exactly(&["ahead", "behind"], "a clock is wrong one way", "ahead = \"10m\"")],
 };

@@ -7,7 +7,7 @@ fn a_silent_client_is_closed_after_one_and_a_half_keep_alives() {
     run(immediate(), |world| async move {
         world.register("dev").await;
         for (keep_alive, silence) in [(10, 15), (1_177, 1_765), (60_000, 1_767), (0, 1_767)] {
-            let user = hub_user_name(NORTH, "dev", "x");
+            let user = hub_user_name(NORTH, "dev", "2021-04-12", "x");
             let expiry = world.clock.wall() + seconds(100_000);
             let key = derived(PRIMARY, "dev");
             let token = token(&key, &hub_resource(NORTH, "dev"), ResourceSpelling::Raw, expiry);
@@ -66,7 +66,7 @@ fn a_will_is_delivered_unless_the_device_says_good_bye() {
     run(immediate(), |world| async move {
         world.register("dev").await;
         let with_will = |topic: &str| {
-            let user = hub_user_name(NORTH, "dev", "x");
+            let user = hub_user_name(NORTH, "dev", "2021-04-12", "x");
             let connect = connect!("dev", user, hub_token(NORTH, "dev"), true);
             let connect = connect.will_message(topic, b"gone".to_vec(), Qos::AtLeastOnce, false);
             connect.expect("a will").build().expect("a packet")

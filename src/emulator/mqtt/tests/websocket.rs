@@ -4,7 +4,7 @@ use super::*;
 use crate::net::websocket::{Wanted, open};
 
 const WANTED: Wanted<'_> =
-    Wanted { host: NORTH, path: WEBSOCKET_PATH, subprotocol: WEBSOCKET_PROTOCOL, user_agent: None };
+    Wanted { host: NORTH, path: WEBSOCKET_PATH, subprotocol: WEBSOCKET_PROTOCOL, origin: None };
 
 const HANDSHAKE: [(&str, &str); 5] = [
     ("connection", "Upgrade"),

@@ -71,13 +71,13 @@ fn good_sessions() -> [Vec<u8>; 2] {
     let confirmed = publish(&format!("{EVENTS}%24.mid=m&a=b"), Some(1), b"{}");
     [
         session(
-            dps_user_name(SCOPE, "dev", "x"),
+            dps_user_name(SCOPE, "dev", "2019-03-31", "x"),
             dps_resource(SCOPE, "dev"),
             DPS_RESPONSES,
             [register, poll],
         ),
         session(
-            hub_user_name(NORTH, "dev", "x"),
+            hub_user_name(NORTH, "dev", "2021-04-12", "x"),
             hub_resource(NORTH, "dev"),
             METHODS,
             [confirmed, publish(EVENTS, None, b"{}")],
