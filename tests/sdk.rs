@@ -246,7 +246,6 @@ fn a_script_that_knows_real_names_only_registers_and_sends_through_the_connect_f
 }
 
 #[test]
-#[ignore = "the emulator does not speak WebSocket yet"]
 fn mqtt_over_websocket_registers_and_sends_at_443_and_through_the_connect_front() {
     if is_permitted() {
         quickstart_works(Way::Direct, &["--websockets"]);

@@ -12,6 +12,12 @@ use super::dps;
 /// Port of MQTT over TLS, at DPS and hub.
 pub const PORT: u16 = 8883;
 
+/// Path of the WebSocket that MQTT may go through, at DPS and hub, on the port of HTTPS.
+pub const WEBSOCKET_PATH: &str = "/$iothub/websocket";
+
+/// Subprotocol of that WebSocket. The C SDK writes it in capitals.
+pub const WEBSOCKET_PROTOCOL: &str = "mqtt";
+
 /// The hub api-version that Node's current client uses.
 pub const HUB_API_VERSION: &str = "2021-04-12";
 

@@ -13,8 +13,9 @@ use super::life::{Call, Happened};
 use super::outbox::Owed;
 use super::world::{Identity, Profile, Route, World};
 use crate::azure::protocol::Protocol;
-use crate::azure::sas;
+use crate::azure::{mqtt, sas};
 use crate::net::dial::{Dialled, Endpoint};
+use crate::net::websocket::{self, Wanted};
 use crate::payload;
 use crate::step::{Class, Exchange, Failure, Party, Phase};
 use crate::text::Secret;
@@ -143,14 +144,15 @@ impl Link {
         let (Some(assigned), Some(endpoint)) = (self.assigned.clone(), self.hub_endpoint.clone()) else {
             return Err(Failure::new(Class::OtherIo, "no hub is known"));
         };
-        let dialled = self.dial(world, profile, &endpoint, Party::Hub).await?;
+        let over = (profile.connect, assigned.hub.raw());
+        let dialled = self.dial(world, profile, &endpoint, Party::Hub, over).await?;
         let token = self.hub_token(world, &assigned);
         let (host, device_id) = (assigned.hub.raw(), &assigned.device_id);
         self.hub = Some(match profile.connect {
             Protocol::Https => {
                 Hub::Https(Box::new(HubHttps::new(dialled.stream, host, device_id, &token).await?))
             }
-            Protocol::Mqtt => {
+            Protocol::Mqtt | Protocol::MqttWs => {
                 let opening = Opening {
                     host,
                     device_id,
@@ -177,7 +179,7 @@ impl Link {
         host: &str,
         id_scope: &str,
     ) -> Result<Dps, Failure> {
-        let dialled = self.dial(world, profile, endpoint, Party::Dps).await?;
+        let dialled = self.dial(world, profile, endpoint, Party::Dps, (profile.provision, host)).await?;
         let registration_id = &self.identity.registration_id;
         let resource = sas::dps_resource(id_scope, registration_id);
         let (token, _) = self.token(world, &resource, Some(sas::REGISTRATION_POLICY));
@@ -230,9 +232,22 @@ impl Link {
         profile: &Profile,
         endpoint: &Endpoint,
         party: Party,
+        (protocol, host): (Protocol, &str),
     ) -> Result<Dialled, Failure> {
         self.opening = true;
-        let dialled = world.network.dial(world.agenda.clock(), endpoint).await?;
+        let clock = world.agenda.clock();
+        let mut dialled = world.network.dial(clock, endpoint).await?;
+        if protocol == Protocol::MqttWs {
+            let started = clock.now();
+            let wanted = Wanted {
+                host,
+                path: mqtt::WEBSOCKET_PATH,
+                subprotocol: mqtt::WEBSOCKET_PROTOCOL,
+                user_agent: None,
+            };
+            dialled.stream = websocket::open(dialled.stream, &wanted).await?;
+            dialled.phases.push((Phase::Upgrade, clock.now().since(started)));
+        }
         self.opening = false;
         let mut books = world.recorder.borrow_mut();
         for (phase, took) in &dialled.phases {

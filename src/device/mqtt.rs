@@ -21,6 +21,9 @@ const MAX_PACKET: u32 = 128 * 1024;
 /// The shortest wait for the answer to a ping.
 const MIN_PING_WAIT: Duration = Duration::from_secs(5);
 
+/// Bytes of messages that may wait while there is something to read.
+const PATIENCE: usize = 4 * 1024;
+
 /// How the client names itself in user names.
 pub(super) const AGENT: &str = concat!("muster/", env!("CARGO_PKG_VERSION"));
 
@@ -104,6 +107,12 @@ impl Session {
             },
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// From now on, messages wait until what has come in is read, so that a device which has fallen behind sends several
+    /// with one write.
+    pub(super) fn write_late(&mut self) {
+        self.packets.set_patience(PATIENCE);
     }
 
     /// Puts a message in the queue to be written.

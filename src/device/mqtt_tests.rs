@@ -1,5 +1,7 @@
 //! A device's MQTT connections against a peer that the test plays itself.
 
+use std::future::Future as _;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, DuplexStream};
@@ -79,6 +81,13 @@ fn send(hub: &mut HubMqtt, clock: &Clock, sequence: u64, qos: Qos, packet_id: Op
     hub.send(clock, &message, &bag).expect("it fits")
 }
 
+/// Lets the device write what it has to, as it does whenever nothing is left to read.
+async fn written(hub: &mut HubMqtt, clock: &Clock) {
+    let mut event = std::pin::pin!(hub.event(clock));
+    let nothing = std::future::poll_fn(|context| Poll::Ready(event.as_mut().poll(context).is_pending()));
+    assert!(nothing.await);
+}
+
 async fn publish(peer: &mut PacketStream) -> net::Publish {
     match peer.next().await {
         Ok(Some(Packet::Publish(publish))) => publish,
@@ -92,6 +101,7 @@ fn a_puback_closes_the_exchange_of_its_own_message_whatever_the_order() {
         let (mut hub, mut peer) = hub(&clock).await;
         let ids = [1, 2, 3].map(|sequence| send(&mut hub, &clock, sequence, Qos::AtLeastOnce, None));
         assert_eq!(ids, [1, 2, 3]);
+        written(&mut hub, &clock).await;
         for id in [2, 3, 2] {
             peer.send_puback(id);
         }
@@ -121,17 +131,21 @@ fn a_puback_closes_the_exchange_of_its_own_message_whatever_the_order() {
 
 #[test]
 fn a_packet_id_is_free_again_only_after_its_confirmation() {
-    let done = simulate(|clock| async move {
-        let (mut hub, mut peer) = hub(&clock).await;
-        send(&mut hub, &clock, 1, Qos::AtLeastOnce, None);
-        for sequence in 2..=u64::from(u16::MAX) + 3 {
-            let id = send(&mut hub, &clock, sequence, Qos::AtLeastOnce, None);
-            assert_ne!(id, 1, "message {sequence}");
-            peer.send_puback(id);
-            peer.flush().await.expect("room");
-            assert!(matches!(hub.event(&clock).await, Event::Acknowledged { .. }));
-            while publish(&mut peer).await.packet_id() != Some(id) {}
-        }
+    // Tens of thousands of reads and writes, none of which may be put off for fairness.
+    let done = simulate(|clock| {
+        tokio::task::unconstrained(async move {
+            let (mut hub, mut peer) = hub(&clock).await;
+            send(&mut hub, &clock, 1, Qos::AtLeastOnce, None);
+            for sequence in 2..=u64::from(u16::MAX) + 3 {
+                let id = send(&mut hub, &clock, sequence, Qos::AtLeastOnce, None);
+                assert_ne!(id, 1, "message {sequence}");
+                written(&mut hub, &clock).await;
+                peer.send_puback(id);
+                peer.flush().await.expect("room");
+                assert!(matches!(hub.event(&clock).await, Event::Acknowledged { .. }));
+                while publish(&mut peer).await.packet_id() != Some(id) {}
+            }
+        })
     });
     done.expect("no task is left waiting");
 }
@@ -145,6 +159,7 @@ fn a_message_of_qos_0_is_done_when_it_is_written_and_one_that_goes_again_is_mark
         let first = publish(&mut peer).await;
         assert_eq!((first.qos(), first.packet_id()), (net::Qos::AtMostOnce, None));
         send(&mut hub, &clock, 2, Qos::AtLeastOnce, Some(77));
+        written(&mut hub, &clock).await;
         peer.send_puback(77);
         peer.flush().await.expect("room");
         assert!(matches!(hub.event(&clock).await, Event::Acknowledged { sequence: 2, .. }));

@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 
 use super::hub::Resend;
 use super::world::{Instants, Profile, Sending, World};
-use crate::azure::protocol::Protocol;
 use crate::step::{Cause, Failure, Observation, Outcome, Reason, StepKind};
 use crate::time::{Due, Instant, Sleep, UnixTime};
 
@@ -216,7 +215,7 @@ impl Outbox {
         while let Some(owed) = self.waiting.pop_front_if(is_late) {
             owed.book(world, profile, now, now, owed.never_or(Reason::Deadline, Cause::Deadline), None);
         }
-        if profile.connect == Protocol::Mqtt {
+        if profile.connect.is_mqtt() {
             // The connection is as good as before; a confirmation that comes now is too late.
             while let Some(owed) = self.under_way.pop_front_if(is_late) {
                 owed.book(world, profile, owed.ready, now, Outcome::Unknown(Cause::Deadline), None);

@@ -94,7 +94,7 @@ pub enum Key {
 impl Profile {
     /// Whether a device keeps its hub connection while nothing is due for long.
     pub fn stays_connected(&self) -> bool {
-        self.connect == Protocol::Mqtt
+        self.connect.is_mqtt()
     }
 }
 

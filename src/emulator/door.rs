@@ -54,7 +54,11 @@ impl Door {
             Some(Err(_)) => {}
             // Boxed, so that a task is not as large as the larger of its doors.
             Some(Ok((mqtt::FIRST_BYTE, stream))) => Box::pin(self.mqtt.serve(stream, entrance)).await,
-            Some(Ok((_, stream))) => Rc::clone(&self.http).serve(stream, entrance).await,
+            Some(Ok((_, stream))) => {
+                if let Some(stream) = Rc::clone(&self.http).serve(stream, entrance).await {
+                    Box::pin(self.mqtt.serve(stream, entrance)).await;
+                }
+            }
         }
     }
 }

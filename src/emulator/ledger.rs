@@ -26,6 +26,8 @@ pub enum Operation {
     HubBatch,
     /// Nothing that the services know.
     Other,
+    /// A WebSocket for MQTT; what comes through it is counted as MQTT.
+    WebSocket,
     /// Start of an assignment, over MQTT.
     MqttRegister,
     /// Status of an operation, over MQTT.
@@ -36,13 +38,14 @@ pub enum Operation {
 
 impl Operation {
     /// All, in the order of the ledger.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::DpsRegister,
         Self::DpsPoll,
         Self::DpsLookup,
         Self::HubSend,
         Self::HubBatch,
         Self::Other,
+        Self::WebSocket,
         Self::MqttRegister,
         Self::MqttPoll,
         Self::MqttSend,
@@ -57,6 +60,7 @@ impl Operation {
             Self::HubSend => "hub.send",
             Self::HubBatch => "hub.batch",
             Self::Other => "other",
+            Self::WebSocket => "websocket",
             Self::MqttRegister => "mqtt.dps.register",
             Self::MqttPoll => "mqtt.dps.poll",
             Self::MqttSend => "mqtt.hub.send",
@@ -437,7 +441,8 @@ impl Ledger {
 }
 
 /// Statuses that have a column of their own; the first stands for all others.
-const STATUSES: [u16; 15] = [0, 200, 202, 204, 400, 401, 403, 404, 405, 408, 413, 415, 429, 500, 503];
+const STATUSES: [u16; 17] =
+    [0, 101, 200, 202, 204, 400, 401, 403, 404, 405, 408, 413, 415, 426, 429, 500, 503];
 
 /// Return codes of CONNACK.
 const CONNACKS: usize = 6;

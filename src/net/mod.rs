@@ -11,3 +11,4 @@ pub mod proxy;
 pub mod stream;
 pub mod trust;
 pub mod way;
+pub mod websocket;

@@ -7,6 +7,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::websocket::Frames;
+
 /// Bytes to and from a peer.
 pub enum Stream {
     /// TLS, our side being the client.
@@ -15,6 +17,8 @@ pub enum Stream {
     TlsServer(Box<tokio_rustls::server::TlsStream<TcpStream>>),
     /// In this process (simulated runs), without TLS.
     Memory(DuplexStream),
+    /// Inside the frames of another.
+    WebSocket(Box<Frames>),
     /// One of the others, whose first byte somebody has looked at.
     Rewound(Box<Rewound>),
 }
@@ -37,16 +41,15 @@ impl Stream {
     }
 }
 
+/// Passes a call on to the stream inside.
 macro_rules! each {
-    ($self:expr, $inner:ident => $call:expr) => {
+    ($self:expr, $method:ident($($argument:expr),*)) => {
         match $self.get_mut() {
-            Stream::TlsClient($inner) => $call,
-            Stream::TlsServer($inner) => $call,
-            Stream::Memory($inner) => $call,
-            Stream::Rewound(rewound) => {
-                let $inner = &mut rewound.rest;
-                $call
-            }
+            Stream::TlsClient(inner) => Pin::new(inner).$method($($argument),*),
+            Stream::TlsServer(inner) => Pin::new(inner).$method($($argument),*),
+            Stream::Memory(inner) => Pin::new(inner).$method($($argument),*),
+            Stream::WebSocket(frames) => frames.$method($($argument),*),
+            Stream::Rewound(rewound) => Pin::new(&mut rewound.rest).$method($($argument),*),
         }
     };
 }
@@ -67,21 +70,21 @@ impl AsyncRead for Stream {
             let _ = Pin::new(&mut rewound.rest).poll_read(context, buffer);
             return Poll::Ready(Ok(()));
         }
-        each!(self, inner => Pin::new(inner).poll_read(context, buffer))
+        each!(self, poll_read(context, buffer))
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        each!(self, inner => Pin::new(inner).poll_write(context, bytes))
+        each!(self, poll_write(context, bytes))
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, inner => Pin::new(inner).poll_flush(context))
+        each!(self, poll_flush(context))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, inner => Pin::new(inner).poll_shutdown(context))
+        each!(self, poll_shutdown(context))
     }
 
     fn poll_write_vectored(
@@ -89,7 +92,7 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        each!(self, inner => Pin::new(inner).poll_write_vectored(context, slices))
+        each!(self, poll_write_vectored(context, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -97,6 +100,7 @@ impl AsyncWrite for Stream {
             Self::TlsClient(inner) => inner.is_write_vectored(),
             Self::TlsServer(inner) => inner.is_write_vectored(),
             Self::Memory(inner) => inner.is_write_vectored(),
+            Self::WebSocket(_) => false,
             Self::Rewound(rewound) => rewound.rest.is_write_vectored(),
         }
     }

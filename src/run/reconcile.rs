@@ -26,8 +26,8 @@ pub fn compare(record: &Record, populations: &[Population], ledger: &Ledger) -> 
     for (population, seen) in populations.iter().zip(&record.populations) {
         let qos = population.telemetry.as_ref().map_or(Qos::AtLeastOnce, |telemetry| telemetry.qos);
         let over = match (population.connect, qos) {
-            (Some(Protocol::Mqtt), Qos::AtLeastOnce) => Over::Confirmed,
-            (Some(Protocol::Mqtt), Qos::AtMostOnce) => Over::Unconfirmed,
+            (Some(Protocol::Mqtt | Protocol::MqttWs), Qos::AtLeastOnce) => Over::Confirmed,
+            (Some(Protocol::Mqtt | Protocol::MqttWs), Qos::AtMostOnce) => Over::Unconfirmed,
             _ => Over::Https,
         };
         sends[over as usize].merge(&seen.step(StepKind::Send).all);

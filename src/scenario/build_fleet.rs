@@ -191,7 +191,7 @@ pub(super) fn spoken_first(fleets: &[Fleet], target: TargetKind) -> Vec<(Protoco
 /// * `spoken`: at DPS and at the hub
 fn keep_alive(fleet: &Fleet, spoken: [Option<Protocol>; 2], diagnostics: &mut Diagnostics) -> Duration {
     if let Some(keep_alive) = fleet.keep_alive.spanned()
-        && !spoken.contains(&Some(Protocol::Mqtt))
+        && !spoken.into_iter().flatten().any(Protocol::is_mqtt)
         && !matches!((&fleet.provision, &fleet.connect), (Given::Broken, _) | (_, Given::Broken))
     {
         diagnostics.push(
@@ -223,7 +223,9 @@ fn keep_connection(fleet: &Fleet, connect: Option<Protocol>, diagnostics: &mut D
         (Given::Broken, _) | (_, Some(Protocol::Https)) => {
             return fleet.keep_connection.or(DEFAULT_KEEP_CONNECTION);
         }
-        (_, Some(Protocol::Mqtt)) => "`keep_connection` is for https: with mqtt devices stay connected",
+        (_, Some(Protocol::Mqtt | Protocol::MqttWs)) => {
+            "`keep_connection` is for https: with mqtt devices stay connected"
+        }
         (_, None) => "`keep_connection` has no meaning for devices that do not connect",
     };
     if let Some(keep_connection) = fleet.keep_connection.spanned() {

@@ -111,7 +111,7 @@ fn port_suits_protocols(
         return;
     }
     let (name, own) = (protocol.name(), protocol.default_port());
-    if let Some((other, second)) = spoken.get(1) {
+    if let Some((other, second)) = spoken.iter().find(|(other, _)| other.default_port() != own) {
         let (other, others) = (other.name(), other.default_port());
         diagnostics.push(
             Diagnostic::error(
@@ -124,9 +124,8 @@ fn port_suits_protocols(
                 "leave the port out: {name} goes to {own} then and {other} to {others}; or let all fleets speak the same"
             )),
         );
-    } else if let Some(other) = [Protocol::Https, Protocol::Mqtt]
-        .into_iter()
-        .find(|other| other != protocol && other.default_port() == port)
+    } else if let Some(other) =
+        Protocol::ALL.into_iter().find(|other| other.default_port() != own && other.default_port() == port)
     {
         diagnostics.push(
             Diagnostic::warning(

@@ -103,7 +103,7 @@ pub(super) fn read(name: String, reader: &Reader<'_>, diagnostics: &mut Diagnost
 }
 
 fn protocol(name: &str) -> Protocol {
-    if name == Protocol::Https.name() { Protocol::Https } else { Protocol::Mqtt }
+    Protocol::by_name(name).unwrap_or_default()
 }
 
 fn start(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Given<Start> {

@@ -124,7 +124,8 @@ fn in_use(kind: TargetKind) -> impl Fn(&'static Table, &'static Key, &[Entry]) -
 fn suit_protocols(resolved: &mut Vec<Resolved>, plan: &Plan) {
     for population in &plan.populations {
         let is_https = population.connect == Some(Protocol::Https);
-        let speaks_mqtt = [population.provision, population.connect].contains(&Some(Protocol::Mqtt));
+        let speaks_mqtt =
+            [population.provision, population.connect].into_iter().flatten().any(Protocol::is_mqtt);
         let confirms =
             population.telemetry.as_ref().is_some_and(|telemetry| telemetry.qos == Qos::AtLeastOnce);
         let fleet = format!("fleet.{}.", population.name);

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use muster::emulator::ledger::Ending;
+use muster::emulator::ledger::{Ending, Operation};
 use muster::run::simulated::Options;
-use muster::step::{Cause, Class, Exchange, StepKind, View};
+use muster::step::{Cause, Class, Exchange, Party, Phase, StepKind, View};
 
 use crate::{assert_books_agree, books, play};
 
@@ -53,7 +53,7 @@ fn a_fleet_that_has_used_up_its_quota_suspects_just_that() {
     assert_books_agree(&run);
 }
 
-/// Both protocols and both kinds of confirmation in one run.
+/// All protocols and both kinds of confirmation in one run.
 const MIXED: &str = r#"
 version = 1
 seed = 7
@@ -82,6 +82,15 @@ provision = "https"
 every = "500ms"
 messages = 10
 qos = 0
+
+[fleet.tunnelled]
+count = 30
+start.rate = "20/s"
+provision = "mqtt-ws"
+connect = "mqtt-ws"
+[fleet.tunnelled.telemetry]
+every = "1s"
+messages = 10
 "#;
 
 #[test]
@@ -91,14 +100,14 @@ fn protocols_can_be_mixed_and_each_has_its_own_books() {
     let [web, confirmed, unconfirmed] = [0, 1, 2].map(|n| &run.record.populations[n]);
     let sends = |n: usize| &run.record.populations[n].steps[StepKind::Send.index()].all;
     assert_eq!(
-        [0, 1, 2].map(|n| (sends(n).acknowledged, sends(n).written)),
-        [(400, 0), (1_000, 0), (0, 600)]
+        [0, 1, 2, 3].map(|n| (sends(n).acknowledged, sends(n).written)),
+        [(400, 0), (1_000, 0), (0, 600), (300, 0)]
     );
     let hub = &run.ledger.hubs["hub"];
-    assert_eq!((hub.messages, hub.mqtt_qos0, hub.mqtt_qos1), (2_000, 600, 1_000));
+    assert_eq!((hub.messages, hub.mqtt_qos0, hub.mqtt_qos1), (2_300, 600, 1_300));
     for text in [
         "400 messages accepted over HTTPS",
-        "1,000 messages accepted over MQTT (QoS 1)",
+        "1,300 messages accepted over MQTT (QoS 1)",
         "600 messages taken over MQTT (QoS 0)",
     ] {
         assert!(run.reconciled.agreed.iter().any(|agreed| agreed == text), "{:?}", run.reconciled.agreed);
@@ -115,9 +124,17 @@ fn protocols_can_be_mixed_and_each_has_its_own_books() {
         (100, 50)
     );
     assert_eq!((count(unconfirmed, Exchange::DpsPut), count(unconfirmed, Exchange::MqttConnect)), (60, 60));
-    // Everybody said good-bye: at DPS 50, at the hub 110.
-    assert_eq!(run.ledger.mqtt.count(Ending::Disconnect), 160, "{:?}", run.ledger.mqtt);
-    assert_eq!(run.ledger.mqtt.connections, 160);
+    // Everybody said good-bye: at DPS 80, at the hub 140.
+    assert_eq!(run.ledger.mqtt.count(Ending::Disconnect), 220, "{:?}", run.ledger.mqtt);
+    assert_eq!(run.ledger.mqtt.connections, 220);
+    assert_eq!(run.ledger.count(Operation::WebSocket, 101), 60);
+    let tunnelled = &run.record.populations[3];
+    for party in [Party::Dps, Party::Hub] {
+        let upgrades = |population: &muster::record::PopulationRecord| {
+            population.phases[party.index()][Phase::Upgrade.index()].count()
+        };
+        assert_eq!((upgrades(tunnelled), upgrades(confirmed)), (30, 0));
+    }
 }
 
 #[test]

@@ -59,7 +59,7 @@ impl Envelope {
     pub fn of(payload: &Payload, protocol: Protocol, qos: Qos) -> Self {
         match protocol {
             Protocol::Https => Self::Https(https::Headers::of(payload)),
-            Protocol::Mqtt => Self::Mqtt(mqtt::Bag::of(payload, qos)),
+            Protocol::Mqtt | Protocol::MqttWs => Self::Mqtt(mqtt::Bag::of(payload, qos)),
         }
     }
 }

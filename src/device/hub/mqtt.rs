@@ -66,6 +66,7 @@ impl HubMqtt {
             keep_alive_s: opening.keep_alive_s,
         };
         let (mut session, connect) = Session::open(stream, clock, &greeting).await?;
+        session.write_late();
         if opening.last_packet_id != 0 {
             session.continue_after(opening.last_packet_id);
         }

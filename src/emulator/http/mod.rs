@@ -5,6 +5,8 @@
 //!
 //! A request that a hub's queue holds waits here ([`super::throttle`]); its task does, no worker.
 //!
+//! A WebSocket is answered here and ends the connection's life as HTTP: whoever serves what comes through it gets it.
+//!
 //! A request's residence runs from the moment its head was parsed to the moment its reply is handed to hyper, the time in
 //! the queue included: it ends before the answer is written, so that a client can never have seen less.
 
@@ -18,7 +20,8 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::upgrade::OnUpgrade;
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
 use super::channel::StampQueue;
@@ -28,6 +31,7 @@ use super::ledger::{Counters, Operation};
 use super::reply_body;
 use super::service::Service;
 use crate::net::stream::Stream;
+use crate::net::websocket;
 use crate::time::{Clock, Instant, UnixTime};
 
 mod body;
@@ -35,6 +39,7 @@ mod dps;
 mod hub;
 mod reply;
 mod route;
+mod upgrade;
 
 use route::Route;
 
@@ -87,10 +92,10 @@ impl Front {
         Rc::new(Self { service, clock, counters, stamps, seed, date: RefCell::default() })
     }
 
-    /// Serves one connection until it ends, whoever ends it.
+    /// Serves one connection until it ends, whoever ends it, or becomes a WebSocket, which is then given back.
     ///
     /// * `entrance`: the listener that was called
-    pub async fn serve(self: Rc<Self>, stream: Stream, entrance: Entrance) {
+    pub async fn serve(self: Rc<Self>, stream: Stream, entrance: Entrance) -> Option<Stream> {
         let activity = Rc::new(Activity::new(self.clock.now()));
         let service = {
             let (front, activity) = (Rc::clone(&self), Rc::clone(&activity));
@@ -106,7 +111,8 @@ impl Front {
                 .max_headers(MAX_HEADERS)
                 // It would come from the system's clock.
                 .auto_date_header(false)
-                .serve_connection(TokioIo::new(stream), service),
+                .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades(),
         );
         let ended = tokio::select! {
             biased;
@@ -120,17 +126,21 @@ impl Front {
         if ended.is_err_and(|error| error.is_parse()) {
             self.counters.malformed.add(1);
         }
+        let upgraded = activity.upgrade.take()?.await.ok()?;
+        let parts = upgraded.downcast::<TokioIo<Stream>>().ok()?;
+        Some(websocket::accepted(parts.io.into_inner(), parts.read_buf).await)
     }
 
-    async fn answer(&self, request: Request<Incoming>, entrance: Entrance, activity: &Activity) -> Reply {
+    async fn answer(&self, mut request: Request<Incoming>, entrance: Entrance, activity: &Activity) -> Reply {
         let arrived = self.clock.now();
         let _busy = activity.busy(&self.clock);
         let mut abandoned = Abandoned(Some(&self.counters));
         if let Some(until) = self.service.held_until(arrived) {
             self.clock.sleep_until(until).await;
         }
+        let route = Route::of(request.uri().path());
+        let upgrade = matches!(route, Route::WebSocket).then(|| hyper::upgrade::on(&mut request));
         let (head, body) = request.into_parts();
-        let route = Route::of(head.uri.path());
         let id = reply_body::request_id(self.seed, head.uri.path(), arrived);
         let mut stamped = None;
         let (operation, mut reply) = match route.check_method(&head.method) {
@@ -149,6 +159,7 @@ impl Front {
                         let (reply, accepted) = match &route {
                             Route::Hub(route) => hub::handle(&arrival, route).await,
                             Route::Dps(route) => (dps::handle(&arrival, route), None),
+                            Route::WebSocket => (upgrade::handle(&arrival), None),
                             Route::Unknown => (route.unknown(), None),
                         };
                         stamped = accepted;
@@ -160,6 +171,9 @@ impl Front {
         reply::finish(&mut reply, &id, &mut self.date.borrow_mut(), self.clock.wall());
         self.counters.request(operation, reply.status().as_u16());
         abandoned.0 = None;
+        if reply.status() == StatusCode::SWITCHING_PROTOCOLS {
+            activity.upgrade.set(upgrade);
+        }
         if let (Some(stamps), Some(accepted)) = (&self.stamps, stamped) {
             accepted.stamp(stamps, arrived, self.clock.now());
         }
@@ -180,11 +194,18 @@ struct Activity {
     last: Cell<Instant>,
     /// The hub that admitted it: the first on which a device proved itself over it, and another if one does later.
     entered: Cell<Option<usize>>,
+    /// What it becomes, once the answer that promised it is written.
+    upgrade: Cell<Option<OnUpgrade>>,
 }
 
 impl Activity {
     fn new(now: Instant) -> Self {
-        Self { is_busy: Cell::new(false), last: Cell::new(now), entered: Cell::new(None) }
+        Self {
+            is_busy: Cell::new(false),
+            last: Cell::new(now),
+            entered: Cell::new(None),
+            upgrade: Cell::new(None),
+        }
     }
 
     /// Resolves when nothing was asked for [`IDLE`]. Bytes do not count, only complete requests: a client that trickles

@@ -18,6 +18,8 @@ use crate::emulator::service::{DpsRefusal, HubRefusal};
 pub(super) enum Route {
     Dps(DpsRoute),
     Hub(HubRoute),
+    /// MQTT wants to go through it.
+    WebSocket,
     Unknown,
 }
 
@@ -57,6 +59,7 @@ impl Route {
                 Some(device_id) => Self::Hub(HubRoute { device_id }),
                 None => Self::Unknown,
             },
+            ["$iothub" | "%24iothub", "websocket", "", "", "", ""] => Self::WebSocket,
             [scope, "registrations", id, "", "", ""] => dps(scope, id, DpsCall::Lookup),
             [scope, "registrations", id, "register", "", ""] => dps(scope, id, DpsCall::Register),
             [scope, "registrations", id, "operations", operation, ""] => match decode(operation) {
@@ -71,7 +74,7 @@ impl Route {
     pub(super) fn check_method(&self, method: &Method) -> Result<(), Method> {
         let wanted = match self {
             Self::Dps(DpsRoute { call: DpsCall::Register, .. }) => Method::PUT,
-            Self::Dps(DpsRoute { call: DpsCall::Poll { .. }, .. }) => Method::GET,
+            Self::Dps(DpsRoute { call: DpsCall::Poll { .. }, .. }) | Self::WebSocket => Method::GET,
             Self::Dps(DpsRoute { call: DpsCall::Lookup, .. }) | Self::Hub(_) => Method::POST,
             Self::Unknown => return Ok(()),
         };
@@ -86,6 +89,7 @@ impl Route {
             Self::Dps(DpsRoute { call: DpsCall::Lookup, .. }) => Operation::DpsLookup,
             Self::Hub(_) if is_batch(head) => Operation::HubBatch,
             Self::Hub(_) => Operation::HubSend,
+            Self::WebSocket => Operation::WebSocket,
             Self::Unknown => Operation::Other,
         }
     }
@@ -94,6 +98,7 @@ impl Route {
     pub(super) fn max_body(&self) -> usize {
         match self {
             Self::Dps(_) | Self::Unknown => MAX_BODY,
+            Self::WebSocket => 0,
             Self::Hub(_) => MAX_MESSAGE,
         }
     }

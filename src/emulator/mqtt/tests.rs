@@ -148,6 +148,7 @@ macro_rules! connect {
 
 // After the macro, which they use.
 mod limits;
+mod websocket;
 mod wire;
 
 fn hub_connect(id: &str, is_clean: bool) -> Connect {

@@ -8,9 +8,9 @@ use crate::document::{Key, Later, Shape, Table};
 use crate::scenario::keys::telemetry::TELEMETRY;
 use crate::scenario::keys::{ANY_DURATION, MAX_DEVICES, POSITIVE_DURATION, STEP_DEADLINE};
 
-const NAMES_LATER: &[&str] = &["mqtt-ws", "amqp", "amqp-ws"];
-const PROTOCOL: Shape = Shape::Choice { names: &["mqtt", "https"], later: NAMES_LATER };
-const CONNECT: Shape = Shape::Choice { names: &["mqtt", "https", "none"], later: NAMES_LATER };
+const NAMES_LATER: &[&str] = &["amqp", "amqp-ws"];
+const PROTOCOL: Shape = Shape::Choice { names: &["mqtt", "mqtt-ws", "https"], later: NAMES_LATER };
+const CONNECT: Shape = Shape::Choice { names: &["mqtt", "mqtt-ws", "https", "none"], later: NAMES_LATER };
 /// Shorter ones that are not zero, and fractions of a second, are refused when the plan is built.
 const KEEP_ALIVE: Shape =
     Shape::Duration { min: Duration::ZERO, max: Duration::from_secs(mqtt::MAX_KEEP_ALIVE_S as u64) };
@@ -57,13 +57,13 @@ pub static FLEET: Table = Table {
             "{ rate = \"100/s\" }",
             "When the devices start; a single device starts at once by default.",
         ),
-        Key::new("provision", PROTOCOL, "\"https\"", "How devices talk to DPS; mqtt by default.")
+        Key::new("provision", PROTOCOL, "\"https\"", "How devices talk to DPS; mqtt by default, mqtt-ws for MQTT inside a WebSocket on the port of HTTPS.")
             .default("\"mqtt\""),
         Key::new(
             "connect",
             CONNECT,
             "\"https\"",
-            "How devices talk to their hub; mqtt by default, none for devices that only register.",
+            "How devices talk to their hub; mqtt by default, mqtt-ws for MQTT inside a WebSocket, none for devices that only register.",
         )
         .default("\"mqtt\""),
         Key::new(
