@@ -231,6 +231,8 @@ fn quickstart_works(way: Way, options: &[&str]) {
     counts(&ledger, 2);
     let tunnels = if way == Way::Front { 4 } else { 0 };
     assert_eq!(ledger["tunnels"].as_u64(), Some(tunnels), "{ledger}");
+    let upgrades = if options.contains(&"--websockets") { Some(4) } else { None };
+    assert_eq!(ledger["requests"]["websocket"]["101"].as_u64(), upgrades, "{ledger}");
 }
 
 #[test]

@@ -30,6 +30,7 @@ fn a_tunnel_leads_to_dps_or_to_the_hub_of_its_name() {
         ("localhost:8445", Some(1)),
         ("north.azure-devices.net:8883", Some(0)),
         ("SOUTH.azure-devices.net:443", Some(1)),
+        ("south.azure-devices.net:8445", Some(1)),
         ("south.azure-devices.localhost:8883", Some(1)),
         ("south.azure-devices.localhost:8443", Some(1)),
         // It is told so by the answer to its token.
@@ -44,7 +45,8 @@ fn everything_else_is_refused() {
     for target in [
         "example.com:443",
         "global.azure-devices-provisioning.net:22",
-        "north.azure-devices.net:8444",
+        "somebody-elses.azure-devices.net:8444",
+        "north.azure-devices.net:22",
         "azure-devices.net:443",
         ".azure-devices.net:443",
         "evil-azure-devices.net:443",
