@@ -269,7 +269,7 @@ impl Broker {
         let program = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto", "/usr/local/sbin/mosquitto"];
         let program = program.into_iter().find(|program| Path::new(program).exists())?;
         let folder = tempfile::tempdir().expect("a folder");
-        certificates::keep(folder.path(), &[], Clock::machine().wall()).expect("certificates");
+        certificates::keep(folder.path(), &[], &[], Clock::machine().wall()).expect("certificates");
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = free.local_addr().expect("an address").port();
         drop(free);

@@ -28,7 +28,7 @@ impl Broker {
             return None;
         };
         let folder = place.path().join("broker");
-        certificates::keep(&folder, &[], Clock::machine().wall()).expect("certificates");
+        certificates::keep(&folder, &[], &[], Clock::machine().wall()).expect("certificates");
         // mosquitto cannot be told to take a free port; a port that was free a moment ago will do.
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = free.local_addr().expect("an address").port();

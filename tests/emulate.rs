@@ -2,11 +2,12 @@
 
 mod common;
 
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use common::stub::free_port_pair;
-use common::{Emulator, Place, Ran, acknowledged, repository};
+use common::{Emulator, Place, Ran, acknowledged, network, repository};
 
 const DEVICE: &str = "symm-key-python-device-008:python-device-008";
 const VARIABLES: &str = "emu/symm-key-python-device-008.env";
@@ -174,6 +175,96 @@ fn fixed_ports_follow_each_other() {
     let emulator = Emulator::start(&place, &["--port", &port_text]);
     assert_eq!(emulator.dps, format!("localhost:{port}"));
     assert!(emulator.opening.contains(&format!("localhost:{next}")), "{}", emulator.opening);
+}
+
+/// What the start screen says after a word.
+fn told<'a>(emulator: &'a Emulator, word: &str) -> &'a str {
+    let line = emulator.opening.lines().find_map(|line| line.strip_prefix(word)).expect(word);
+    line.trim_start()
+}
+
+#[test]
+fn the_connect_front_leads_a_fleet_that_knows_real_names_only_to_the_emulator() {
+    let place = Place::new();
+    let served = "version = 1\n[enrollment.plant]\ngroup_key = \"generated\"\n[emulator.dps]\nassign = \"0s\"\n\
+                  [emulator.hub]\nnorth = {}\ncontoso = { host = \"contoso.azure-devices.net\" }\n";
+    let file = place.write("served.toml", served);
+    let emulator = Emulator::start(&place, &[&file, "--connect-proxy", "0"]);
+    let proxy = told(&emulator, "proxy ").split(' ').next().expect("a URL");
+    let text = format!(
+        "version = 1\n[target]\nkind = \"azure\"\ndps = \"global.azure-devices-provisioning.net\"\n\
+         id_scope = \"0ne00000001\"\nca_file = \"emu/ca.pem\"\nproxy = \"{proxy}\"\n\
+         allow = [\"north.azure-devices.net\", \"contoso.azure-devices.net\"]\n\
+         [enrollment.plant]\ngroup_key = {{ file = \"emu/plant.key\" }}\n\
+         [fleet.a]\ncount = 6\nstart.burst = {{}}\ntelemetry = {{ every = \"50ms\", messages = 2 }}\n\
+         [fleet.b]\ncount = 6\nstart.burst = {{}}\ntelemetry = {{ every = \"50ms\", messages = 2 }}\n\
+         provision = \"https\"\nconnect = \"https\"\n"
+    );
+    let scenario = place.write("client.toml", &text);
+    let ran = place.run(&[&scenario, "--yes"]);
+    assert_eq!(acknowledged(ran.passes().result(), "send"), 24);
+
+    let address = proxy.strip_prefix("http://").expect("a URL");
+    let mut refused = std::net::TcpStream::connect(address).expect("it listens");
+    refused.write_all(b"CONNECT portal.example:443 HTTP/1.1\r\n\r\n").expect("a request");
+    let mut answer = String::new();
+    refused.read_to_string(&mut answer).expect("an answer and the end");
+    assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("*.azure-devices.net"), "{answer}");
+
+    let ledger = emulator.stop();
+    let on = |hub: &str, what: &str| ledger["hubs"][hub][what].as_u64().expect("a count");
+    assert!(on("north", "messages") > 0 && on("contoso", "messages") > 0, "{ledger}");
+    assert_eq!(on("north", "messages") + on("contoso", "messages"), 24);
+    assert_eq!((&ledger["tunnels"], &ledger["tunnels_refused"]), (&24.into(), &1.into()), "{ledger}");
+    assert_eq!(ledger["connections"], 25, "all came through the front: {ledger}");
+}
+
+#[test]
+fn variables_for_scripts_behind_the_connect_front_have_its_port_and_azures_name() {
+    let place = Place::new();
+    let emulator = Emulator::start(&place, &["--individual", DEVICE, "--connect-proxy", "0"]);
+    let proxy = told(&emulator, "proxy ").split(' ').next().expect("a URL");
+    let path = place.path().join(VARIABLES.replace(".env", ".proxy-env"));
+    let text = std::fs::read_to_string(&path).expect("the variables");
+    for variable in [
+        format!("mqtt_proxy='{proxy}'"),
+        "PROVISIONING_HOST='global.azure-devices-provisioning.net'".to_owned(),
+        "PROVISIONING_REGISTRATION_ID='symm-key-python-device-008'".to_owned(),
+    ] {
+        assert!(text.contains(&format!("export {variable}\n")), "{text}");
+    }
+    assert_eq!(path.metadata().expect("a file").permissions().mode() & 0o777, 0o600);
+    // muster itself takes the way that it always took.
+    let own = std::fs::read_to_string(place.path().join(VARIABLES)).expect("the variables");
+    assert!(own.contains(&emulator.dps) && !own.contains("mqtt_proxy"), "{own}");
+}
+
+#[test]
+fn a_port_that_needs_a_privilege_is_told_with_the_ways_out() {
+    if !network::is_permitted() {
+        return;
+    }
+    let place = Place::new();
+    // Whoever is root in a user namespace of his own has no say in a network that is not of it.
+    let mut command = network::own_network();
+    command.args(["unshare", "--map-root-user", "--", env!("CARGO_BIN_EXE_muster")]);
+    command.args(["emulate", "--dir", "emu", "--port", "0", "--sdk-ports"]).current_dir(place.path());
+    let ran = place.finish(command);
+    ran.ends_with(1).tells(&[
+        "127.0.0.1:443",
+        "Permission denied",
+        "cap_net_bind_service",
+        "--connect-proxy",
+    ]);
+}
+
+#[test]
+fn ports_of_sdks_are_not_for_others() {
+    let place = Place::new();
+    for port in ["8883", "8882", "443"] {
+        let arguments = ["emulate", "--dir", "emu", "--sdk-ports", "--port", port];
+        place.finish(place.muster(&arguments)).ends_with(2).tells(&["--sdk-ports", "another --port"]);
+    }
 }
 
 #[test]

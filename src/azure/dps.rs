@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::UnixTime;
 
+/// Below it every DPS of the public cloud has its name.
+pub const DOMAIN: &str = "azure-devices-provisioning.net";
+
 /// Host of the global device endpoint.
 pub const GLOBAL_HOST: &str = "global.azure-devices-provisioning.net";
 

@@ -4,6 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Below it every hub of the public cloud has its name.
+pub const DOMAIN: &str = "azure-devices.net";
+
 /// The api-version of Node's current HTTPS client.
 pub const API_VERSION: &str = "2021-04-12";
 

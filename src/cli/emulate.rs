@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::{exit, terminal};
+use crate::azure::dps::GLOBAL_HOST;
 use crate::azure::registration::{check_device_id, check_registration_id};
 use crate::emulator::config::{Allocation, Attestation, Config, Enrollment, Hub, Reprovision};
 use crate::emulator::serve::{self, Advertise, Running};
@@ -21,7 +22,12 @@ use crate::time::Clock;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The folder of --dir receives ca.pem (trust it: SSL_CERT_FILE for most clients), and a file for each generated key:
-GROUP.key, and ID.env with the variables of Azure's quickstarts. They are readable by you alone.")]
+GROUP.key, and ID.env with the variables of Azure's quickstarts. They are readable by you alone.
+
+Azure's SDKs for Python and C take no port with a host. Either they find DPS and hubs where they look for them
+(--sdk-ports; 443 needs a privilege on most machines), or, for Python's, they are led here by the variable mqtt_proxy
+(--connect-proxy), and the script keeps its real names. The start screen has the variables for both; with --connect-proxy they
+are in ID.proxy-env as well.")]
 pub(super) struct Arguments {
     /// File with [emulator] and [enrollment] tables; any scenario will do
     file: Option<PathBuf>,
@@ -41,6 +47,14 @@ pub(super) struct Arguments {
     /// Port of DPS; the hubs take those after it. 0: free ones
     #[arg(long, default_value_t = 8443)]
     port: u16,
+
+    /// Listen on 8883 and 443 of this machine as well, where SDKs look for DPS and hubs and can be told no other port
+    #[arg(long)]
+    sdk_ports: bool,
+
+    /// Open an HTTP proxy port (CONNECT) that leads to this emulator under Azure's names, and nowhere else. 0: a free one
+    #[arg(long, value_name = "PORT")]
+    connect_proxy: Option<u16>,
 
     /// Address to listen on
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
@@ -107,9 +121,16 @@ fn serve(arguments: &Arguments) -> Result<(), Failure> {
     machine::raise_descriptor_limit();
     let mut folder = Folder::open(&arguments.dir)?;
     let (config, generated) = configure(arguments, &mut folder)?;
-    let hub_ports = (1..=config.hubs.len())
+    let hub_ports: Vec<u16> = (1..=config.hubs.len())
         .map(|index| if arguments.port == 0 { 0 } else { arguments.port.saturating_add(index as u16) })
         .collect();
+    let sdk_ports = if arguments.sdk_ports { SDK_PORTS.to_vec() } else { Vec::new() };
+    if let Some(port) = sdk_ports.iter().find(|port| hub_ports.contains(port) || arguments.port == **port) {
+        let text = format!(
+            "error: port {port} is one of --sdk-ports; choose another --port, which is for other clients"
+        );
+        return Err((text, exit::USAGE));
+    }
     let options = serve::Options {
         threads: arguments.threads.unwrap_or_else(machine::cores).clamp(1, 256),
         listen: Some(arguments.listen),
@@ -117,6 +138,8 @@ fn serve(arguments: &Arguments) -> Result<(), Failure> {
         hub_ports,
         certificate_dir: Some(arguments.dir.clone()),
         advertise: Advertise::Address,
+        sdk_ports,
+        connect_front: arguments.connect_proxy,
         ..serve::Options::default()
     };
     // Heard from before the first client can come, so that no interrupt is lost.
@@ -126,11 +149,11 @@ fn serve(arguments: &Arguments) -> Result<(), Failure> {
         interrupted().map_err(failed)?
     };
     let mut running = serve::start(&config, &options, Clock::machine()).map_err(failed)?;
-    let dps = dialable(running.dps());
+    let ways = Ways::new(&running, &folder, &config.id_scope).map_err(failed)?;
     for key in &generated {
-        folder.describe(key, &dps, &config.id_scope)?;
+        folder.describe(key, &ways)?;
     }
-    announce(&running, &dps, &config, &folder).map_err(failed)?;
+    announce(&running, &ways, &config, &folder).map_err(failed)?;
     runtime.block_on(interrupted);
     let ledger = running.stop();
     let text = serde_json::to_string_pretty(&ledger).map_err(failed)?;
@@ -266,20 +289,18 @@ impl Folder {
     }
 
     /// Writes the variables of Azure's quickstarts for an individual enrollment.
-    fn describe(&mut self, generated: &Generated, dps: &str, id_scope: &str) -> Result<(), Failure> {
+    fn describe(&mut self, generated: &Generated, ways: &Ways) -> Result<(), Failure> {
         let Some(registration_id) = &generated.registration_id else { return Ok(()) };
-        let ca = std::path::absolute(self.path.join("ca.pem")).map_err(failed)?;
         let key = generated.key.expose_text().unwrap_or_default();
-        let text = format!(
-            "export PROVISIONING_HOST='{dps}'\n\
-             export PROVISIONING_IDSCOPE='{id_scope}'\n\
-             export PROVISIONING_REGISTRATION_ID='{registration_id}'\n\
-             export PROVISIONING_SYMMETRIC_KEY='{}'\n\
-             export SSL_CERT_FILE='{}'\n",
-            key.trim(),
-            ca.display()
+        let own = format!(
+            "export PROVISIONING_REGISTRATION_ID='{registration_id}'\nexport PROVISIONING_SYMMETRIC_KEY='{}'\n",
+            key.trim()
         );
-        self.write(&format!("{}.env", generated.name), text.as_bytes())
+        self.write(&format!("{}.env", generated.name), format!("{}{own}", ways.variables()).as_bytes())?;
+        if let Some(variables) = ways.proxy_variables() {
+            self.write(&format!("{}.proxy-env", generated.name), format!("{variables}{own}").as_bytes())?;
+        }
+        Ok(())
     }
 
     /// Writes a file that only its owner may read, whole or not at all.
@@ -302,10 +323,61 @@ impl Folder {
     }
 }
 
+/// Where clients find the emulator and what they are to trust, as shells take it.
+struct Ways {
+    dps: String,
+    /// Whether there are the ports at which SDKs look.
+    has_sdk_ports: bool,
+    /// The CONNECT front, as a URL.
+    proxy: Option<String>,
+    id_scope: String,
+    /// The authority's file.
+    ca: String,
+}
+
+impl Ways {
+    fn new(running: &Running, folder: &Folder, id_scope: &str) -> std::io::Result<Self> {
+        let ca = std::path::absolute(folder.path.join("ca.pem"))?.display().to_string();
+        Ok(Self {
+            dps: dialable(running.dps()),
+            has_sdk_ports: !running.sdk_hosts().is_empty(),
+            proxy: running.connect_front().map(|mut address| {
+                if address.ip().is_unspecified() {
+                    address.set_ip(IpAddr::from([127, 0, 0, 1]));
+                }
+                format!("http://{address}")
+            }),
+            id_scope: id_scope.to_owned(),
+            ca: format!("'{}'", ca.replace('\'', r"'\''")),
+        })
+    }
+
+    /// The host of DPS for a client that may be told a port, and for one that may not if it can get here.
+    fn host(&self) -> &str {
+        if self.has_sdk_ports { "localhost" } else { &self.dps }
+    }
+
+    fn variables(&self) -> String {
+        let (host, id_scope, ca) = (self.host(), &self.id_scope, &self.ca);
+        format!(
+            "export PROVISIONING_HOST='{host}'\nexport PROVISIONING_IDSCOPE='{id_scope}'\n\
+             export SSL_CERT_FILE={ca}\nexport NODE_EXTRA_CA_CERTS={ca}\n"
+        )
+    }
+
+    fn proxy_variables(&self) -> Option<String> {
+        let (proxy, id_scope, ca) = (self.proxy.as_ref()?, &self.id_scope, &self.ca);
+        Some(format!(
+            "export PROVISIONING_HOST='{GLOBAL_HOST}'\nexport PROVISIONING_IDSCOPE='{id_scope}'\n\
+             export SSL_CERT_FILE={ca}\nexport mqtt_proxy='{proxy}'\n"
+        ))
+    }
+}
+
 /// Says where everything is, a fact a line, `ready` last: a script can wait for that line.
-fn announce(running: &Running, dps: &str, config: &Config, folder: &Folder) -> std::io::Result<()> {
+fn announce(running: &Running, ways: &Ways, config: &Config, folder: &Folder) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{:<10}{dps}", "DPS")?;
+    writeln!(out, "{:<10}{}", "DPS", ways.dps)?;
     writeln!(out, "{:<10}{}", "id scope", config.id_scope)?;
     for hub in running.hubs() {
         writeln!(out, "{:<10}{}  ({})", "hub", hub.host, hub.name)?;
@@ -322,6 +394,25 @@ fn announce(running: &Running, dps: &str, config: &Config, folder: &Folder) -> s
     for file in &folder.files {
         writeln!(out, "{:<10}{}", "wrote", folder.path.join(file).display())?;
     }
+    let Ways { id_scope, ca, .. } = ways;
+    if ways.has_sdk_ports {
+        let hubs = running.hubs().iter().zip(running.sdk_hosts());
+        let hubs: Vec<String> = hubs.map(|(hub, host)| format!("{host} ({})", hub.name)).collect();
+        writeln!(out, "{:<10}8883 and 443: DPS localhost, hub {}", "SDK ports", hubs.join(", "))?;
+        let host = format!("PROVISIONING_HOST=localhost PROVISIONING_IDSCOPE={id_scope}");
+        writeln!(out, "{:<10}export SSL_CERT_FILE={ca} {host}", "Python")?;
+        writeln!(out, "{:<10}export NODE_EXTRA_CA_CERTS={ca} {host}", "Node")?;
+        writeln!(
+            out,
+            "{:<10}no variable: give the text of {ca} as OPTION_TRUSTED_CERT to the provisioning client and to the hub's",
+            "C"
+        )?;
+    }
+    if let Some(proxy) = &ways.proxy {
+        writeln!(out, "{:<10}{proxy} leads to this emulator and nowhere else", "proxy")?;
+        let host = format!("PROVISIONING_HOST={GLOBAL_HOST} PROVISIONING_IDSCOPE={id_scope}");
+        writeln!(out, "{:<10}export SSL_CERT_FILE={ca} mqtt_proxy={proxy} {host}", "Python")?;
+    }
     writeln!(out, "{:<10}stop with Ctrl-C; the ledger follows", "ready")?;
     out.flush()
 }
@@ -333,6 +424,9 @@ fn dialable(address: std::net::SocketAddr) -> String {
         address.to_string()
     }
 }
+
+/// At which SDKs look for DPS and hubs: MQTT, and HTTPS with WebSockets.
+const SDK_PORTS: [u16; 2] = [8883, 443];
 
 /// Listens for interrupts from the call on; the future ends with the first. Needs a runtime.
 fn interrupted() -> std::io::Result<impl Future<Output = ()>> {

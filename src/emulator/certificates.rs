@@ -6,7 +6,7 @@
 //! |---|---|
 //! | nothing | an authority and a server certificate are made and written |
 //! | `ca.pem`, `ca.key` | a new server certificate of that authority is made and written: names may have changed |
-//! | `ca.pem`, `server.pem`, `server.key` | used as they are: somebody else's authority made them |
+//! | `ca.pem`, `server.pem`, `server.key` | used as they are: somebody else's authority made them; refused if they lack a name clients need |
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -17,8 +17,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, date_time_ymd,
 };
+use rustls::client::verify_server_name;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::ParsedCertificate;
 
 use crate::azure::dps;
 use crate::time::UnixTime;
@@ -31,6 +33,30 @@ pub struct Certificates {
     pub chain: Vec<CertificateDer<'static>>,
     /// The server's key.
     pub key: PrivateKeyDer<'static>,
+}
+
+impl Certificates {
+    /// Checks that the server's certificate is for all of these names.
+    fn require(&self, names: &[&str], path: &Path) -> Result<(), CertificateError> {
+        let content = |reason| CertificateError::Content { path: path.to_owned(), reason };
+        let certificate = self.chain.first().map(ParsedCertificate::try_from).transpose();
+        let Ok(Some(certificate)) = certificate else {
+            return Err(content("the server's certificate cannot be read".to_owned()));
+        };
+        let lacks = |name: &&&str| {
+            let server = ServerName::try_from(**name);
+            !server.is_ok_and(|server| verify_server_name(&certificate, &server).is_ok())
+        };
+        let lacking: Vec<&str> = names.iter().filter(lacks).copied().collect();
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        Err(content(format!(
+            "it is not for {}, which clients will look for; have it made for them, or give ca.pem with ca.key, or an empty \
+             directory, and one is made here",
+            lacking.join(", ")
+        )))
+    }
 }
 
 /// Why there is no certificate.
@@ -84,9 +110,17 @@ pub fn make(names: &[String], wall: UnixTime) -> Result<Certificates, Certificat
 
 /// Takes the certificates kept in `directory`, or makes and keeps them there. Keys are written for the owner's eyes only.
 ///
+/// * `names`: what a certificate that is made is for, besides [`fixed_names`]
+/// * `required`: what a server certificate of another authority must be for; made ones are for all of [`fixed_names`]
+///
 /// # Errors
 /// [`CertificateError`] names the file and what is wrong with it.
-pub fn keep(directory: &Path, names: &[String], wall: UnixTime) -> Result<Certificates, CertificateError> {
+pub fn keep(
+    directory: &Path,
+    names: &[String],
+    required: &[&str],
+    wall: UnixTime,
+) -> Result<Certificates, CertificateError> {
     let path = |name: &str| directory.join(name);
     let [ca, ca_key, server, server_key] = [CA_FILE, CA_KEY_FILE, SERVER_FILE, SERVER_KEY_FILE].map(path);
     let file_error = |path: &Path| {
@@ -96,7 +130,8 @@ pub fn keep(directory: &Path, names: &[String], wall: UnixTime) -> Result<Certif
     let authority = match [&ca, &ca_key, &server, &server_key].map(|path| path.exists()) {
         [true, false, true, true] => {
             let read = |path: &Path| fs::read_to_string(path).map_err(file_error(path));
-            return assemble(read(&ca)?, &read(&server)?, &read(&server_key)?, &server);
+            let kept = assemble(read(&ca)?, &read(&server)?, &read(&server_key)?, &server)?;
+            return kept.require(required, &server).map(|()| kept);
         }
         [true, true, ..] => Authority::load(&ca, &ca_key)?,
         [false, false, false, false] => {
@@ -254,8 +289,10 @@ mod tests {
     fn a_kept_authority_stays_and_its_server_certificate_follows_the_names() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("certificates");
-        let first = keep(&path, &["one.azure-devices.localhost".to_owned()], WALL).expect("certificates");
-        let second = keep(&path, &["two.azure-devices.localhost".to_owned()], WALL).expect("certificates");
+        let first =
+            keep(&path, &["one.azure-devices.localhost".to_owned()], &[], WALL).expect("certificates");
+        let second =
+            keep(&path, &["two.azure-devices.localhost".to_owned()], &[], WALL).expect("certificates");
         assert_eq!(first.ca_pem, second.ca_pem);
         assert_ne!(first.chain, second.chain);
     }
@@ -265,7 +302,7 @@ mod tests {
     fn keys_are_written_for_their_owner_only() {
         use std::os::unix::fs::PermissionsExt as _;
         let directory = tempfile::tempdir().expect("a directory");
-        keep(directory.path(), &[], WALL).expect("certificates");
+        keep(directory.path(), &[], &[], WALL).expect("certificates");
         for (file, mode) in [(CA_KEY_FILE, 0o600), (SERVER_KEY_FILE, 0o600)] {
             let found = fs::metadata(directory.path().join(file)).expect("a file").permissions().mode();
             assert_eq!(found & 0o777, mode, "{file}");
@@ -275,22 +312,36 @@ mod tests {
     #[test]
     fn certificates_of_another_authority_are_used_as_they_are() {
         let directory = tempfile::tempdir().expect("a directory");
-        let made = keep(directory.path(), &[], WALL).expect("certificates");
+        let made = keep(directory.path(), &[], &[], WALL).expect("certificates");
         fs::remove_file(directory.path().join(CA_KEY_FILE)).expect("a file");
-        let found = keep(directory.path(), &["new.azure-devices.localhost".to_owned()], WALL).expect("them");
+        let found =
+            keep(directory.path(), &["new.azure-devices.localhost".to_owned()], &[], WALL).expect("them");
         assert_eq!(made.chain, found.chain);
+    }
+
+    #[test]
+    fn a_kept_certificate_that_lacks_a_name_which_clients_need_is_refused_with_the_remedy() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let needed = ["localhost", "127.0.0.1", dps::GLOBAL_HOST, "contoso.azure-devices.net"];
+        keep(directory.path(), &[], &needed, WALL).expect("certificates");
+        fs::remove_file(directory.path().join(CA_KEY_FILE)).expect("a file");
+        keep(directory.path(), &[], &needed, WALL).expect("it is for all of them");
+        let needed = ["localhost", "127.0.0.2", "a.b.azure-devices.net"];
+        let error = keep(directory.path(), &[], &needed, WALL).err().expect("an error").to_string();
+        assert!(error.contains("server.pem: it is not for 127.0.0.2, a.b.azure-devices.net,"), "{error}");
+        assert!(error.contains("empty directory"), "{error}");
     }
 
     #[test]
     fn a_directory_with_half_of_a_set_is_refused_with_the_file_names() {
         let directory = tempfile::tempdir().expect("a directory");
         fs::write(directory.path().join(SERVER_KEY_FILE), "x").expect("a file");
-        let error = keep(directory.path(), &[], WALL).err().expect("an error").to_string();
+        let error = keep(directory.path(), &[], &[], WALL).err().expect("an error").to_string();
         assert!(error.contains("ca.pem with server.pem"), "{error}");
         for file in [CA_FILE, SERVER_FILE] {
             fs::write(directory.path().join(file), "nonsense").expect("a file");
         }
-        let error = keep(directory.path(), &[], WALL).err().expect("an error").to_string();
+        let error = keep(directory.path(), &[], &[], WALL).err().expect("an error").to_string();
         assert!(error.contains("server.pem"), "{error}");
     }
 }

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::channel::StampQueue;
+use super::entrance::Entrance;
 use super::http;
 use super::ledger::Counters;
 use super::mqtt;
@@ -44,8 +45,8 @@ impl Door {
 
     /// Serves one connection until it ends, whoever ends it.
     ///
-    /// * `entrance`: the hub whose listener was called; `None` for the listener of DPS
-    pub async fn serve(self: Rc<Self>, stream: Stream, entrance: Option<usize>) {
+    /// * `entrance`: the listener that was called
+    pub async fn serve(self: Rc<Self>, stream: Stream, entrance: Entrance) {
         // Who says nothing at all is given as long as an idle HTTP connection: clients open those in advance.
         let deadline = self.clock.now() + http::IDLE;
         match self.clock.until(deadline, stream.peek()).await {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::oneshot;
 
 use super::enrollments::Credential;
+use super::entrance::Advertised;
 use super::sharded::Sharded;
 use super::throttle::HubThrottle;
 
@@ -12,7 +13,7 @@ use super::throttle::HubThrottle;
 pub(super) struct Hub {
     pub(super) name: String,
     /// What registrations are told as `assignedHub`.
-    pub(super) advertised: String,
+    pub(super) advertised: Advertised,
     /// By device id; case counts.
     devices: Sharded<Device>,
     count: AtomicU64,
@@ -92,7 +93,7 @@ pub(super) struct Identity {
 }
 
 impl Hub {
-    pub(super) fn new(name: String, advertised: String, throttle: Option<HubThrottle>) -> Self {
+    pub(super) fn new(name: String, advertised: Advertised, throttle: Option<HubThrottle>) -> Self {
         Self {
             name,
             advertised,

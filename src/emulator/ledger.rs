@@ -155,6 +155,10 @@ pub struct Counters {
     pub connections: Counter,
     /// See [`Ledger::handshakes_failed`].
     pub handshakes_failed: Counter,
+    /// See [`Ledger::tunnels`].
+    pub tunnels: Counter,
+    /// See [`Ledger::tunnels_refused`].
+    pub tunnels_refused: Counter,
     /// See [`Ledger::accept_pauses`].
     pub accept_pauses: Counter,
     /// See [`Ledger::abandoned`].
@@ -202,6 +206,8 @@ impl Counters {
             hubs: (0..hubs).map(|_| Default::default()).collect(),
             connections: Counter::default(),
             handshakes_failed: Counter::default(),
+            tunnels: Counter::default(),
+            tunnels_refused: Counter::default(),
             accept_pauses: Counter::default(),
             abandoned: Counter::default(),
             malformed: Counter::default(),
@@ -284,6 +290,12 @@ pub struct Ledger {
     pub connections: u64,
     /// Connections on which no TLS session came about.
     pub handshakes_failed: u64,
+    /// Tunnels opened by the CONNECT front.
+    #[serde(default)]
+    pub tunnels: u64,
+    /// Connections to the CONNECT front that asked for no tunnel, or for one that leads elsewhere.
+    #[serde(default)]
+    pub tunnels_refused: u64,
     /// Times that accepting paused because the machine was out of descriptors or memory.
     pub accept_pauses: u64,
     /// Requests whose connection ended before they were answered.
@@ -418,6 +430,8 @@ impl Ledger {
         self.mqtt.connections += worker.mqtt_connections.value();
         self.connections += worker.connections.value();
         self.handshakes_failed += worker.handshakes_failed.value();
+        self.tunnels += worker.tunnels.value();
+        self.tunnels_refused += worker.tunnels_refused.value();
         self.accept_pauses += worker.accept_pauses.value();
         self.abandoned += worker.abandoned.value();
         self.malformed += worker.malformed.value();

@@ -14,8 +14,10 @@ mod hub;
 mod registrations;
 mod reply_body;
 mod sharded;
+mod worker;
 
 pub mod config;
+pub mod entrance;
 pub mod listed;
 pub mod throttle;
 pub mod certificates;
@@ -24,6 +26,7 @@ pub mod ledger;
 pub mod http;
 pub mod mqtt;
 pub mod door;
+pub mod connect_front;
 pub mod serve;
 pub mod channel;
 pub mod child;

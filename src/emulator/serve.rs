@@ -5,19 +5,21 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-use rustls::ServerConfig;
 use tokio::sync::watch;
 
 use super::certificates::{self, CertificateError};
 use super::channel::{HubAddress, Ready, StampQueue};
 use super::config::Config;
+use super::connect_front::ConnectFront;
 use super::door::{Door, Means};
+use super::entrance::{Advertised, Entrance, HubNames, Told, azure_names};
 use super::ledger::{Counters, Ledger};
-use super::service::{ConfigError, HubNames, Service};
-use crate::net::accept::{self, Acceptor};
+use super::service::{ConfigError, Service};
+use super::worker::{Behind, Worker};
+use crate::azure::dps;
+use crate::net::accept;
 use crate::net::memory::MemoryNetwork;
 use crate::time::{Clock, Instant};
 
@@ -39,13 +41,18 @@ pub struct Options {
     pub hub_ports: Vec<u16>,
     /// Where certificates are kept; made anew at each start if `None`.
     pub certificate_dir: Option<PathBuf>,
-    /// What registrations are told as `assignedHub`.
+    /// What registrations are told as `assignedHub` at the listeners above.
     pub advertise: Advertise,
+    /// Ports at which SDKs look for DPS and hubs and can be told no other: 8883 and 443. Bound on 127.0.0.1 besides what is
+    /// above, and where there are several hubs, on a loopback address of each; none by default.
+    pub sdk_ports: Vec<u16>,
+    /// Port of a [`ConnectFront`] on the address for everything; 0 takes a free one. There is none by default.
+    pub connect_front: Option<u16>,
     /// TLS sessions that a client may resume, per connection; 0 (the default) makes every handshake a full one.
     pub tls13_tickets: usize,
 }
 
-/// What registrations are told as `assignedHub`. Tokens for either form are always accepted.
+/// What registrations are told as `assignedHub` at the listeners of DPS and hubs. Tokens for either form are always accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Advertise {
     /// The hub's configured host, for a client that knows where to find it.
@@ -64,6 +71,8 @@ impl Default for Options {
             hub_ports: Vec::new(),
             certificate_dir: None,
             advertise: Advertise::default(),
+            sdk_ports: Vec::new(),
+            connect_front: None,
             tls13_tickets: 0,
         }
     }
@@ -78,6 +87,18 @@ pub enum StartError {
     /// An address cannot be bound.
     #[error("cannot listen on {address}: {source}{}", bind_remedy(source))]
     Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// A port that SDKs insist on cannot be bound.
+    #[error(
+        "cannot listen on {address}, where SDKs look for DPS and hubs and can be told no other port: {source}{}; scripts \
+         that honour a proxy need no such port: --connect-proxy instead of --sdk-ports",
+        sdk_remedy(source)
+    )]
+    BindSdk {
         /// The address.
         address: SocketAddr,
         /// What the operating system says.
@@ -98,6 +119,8 @@ pub enum StartError {
 pub struct Running {
     dps: SocketAddr,
     hubs: Vec<HubAddress>,
+    sdk_hosts: Vec<String>,
+    connect_front: Option<SocketAddr>,
     ca_pem: String,
     books: Books,
     stop: watch::Sender<bool>,
@@ -114,36 +137,58 @@ pub fn start(config: &Config, options: &Options, clock: Clock) -> Result<Running
         options.listen.is_none() && options.advertise == Advertise::Name && cfg!(target_os = "linux");
     let listen = options.listen.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let dps = bind(SocketAddr::new(listen, options.dps_port), threads)?;
-    let mut entrances = vec![dps];
-    for index in 0..config.hubs.len() {
-        let last = u8::try_from(index + 2).ok().filter(|last| is_spread && *last < u8::MAX);
-        let address = last.map_or(listen, |last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)));
+    let mut listeners = vec![dps.behind(Behind::Door(Entrance::usual(None)))];
+    let mut hubs = Vec::new();
+    for (index, hub) in config.hubs.iter().enumerate() {
+        let address = loopback_of(index).filter(|_| is_spread).map_or(listen, IpAddr::V4);
         let port = options.hub_ports.get(index).copied().unwrap_or(0);
-        entrances.push(bind(SocketAddr::new(address, port), threads)?);
-    }
-    let hubs: Vec<HubAddress> = config
-        .hubs
-        .iter()
-        .zip(&entrances[1..])
-        .map(|(hub, entrance)| HubAddress {
+        let bound = bind(SocketAddr::new(address, port), threads)?;
+        hubs.push(HubAddress {
             name: hub.name.clone(),
             host: match options.advertise {
                 Advertise::Name => hub.host.clone(),
-                Advertise::Address => dialable(entrance.address),
+                Advertise::Address => dialable(bound.address),
             },
-            address: entrance.address,
-        })
-        .collect();
-    let service = Arc::new(Service::new(config, &hubs.iter().map(names).collect::<Vec<_>>())?);
-    let made = certificate(config, options, &hubs, listen, &clock)?;
+            address: bound.address,
+        });
+        listeners.push(bound.behind(Behind::Door(Entrance::usual(Some(index)))));
+    }
+    let dps = listeners[0].address;
+    let sdk = bind_sdk(config, options, threads)?;
+    let names = hub_names(config, &hubs, options);
+    let service = Arc::new(Service::new(config, &names)?);
+    let connect_front = match options.connect_front {
+        None => None,
+        Some(port) => {
+            let bound = bind(SocketAddr::new(listen, port), threads)?;
+            let address = bound.address;
+            let ports = std::iter::once((dps.port(), None))
+                .chain(hubs.iter().enumerate().map(|(index, hub)| (hub.address.port(), Some(index))));
+            let known = config
+                .hubs
+                .iter()
+                .zip(&names)
+                .map(|(hub, names)| (hub, names.advertised.all().into_iter().cloned().collect()));
+            let front = Arc::new(ConnectFront::new(known, ports.collect()));
+            listeners.push(bound.behind(Behind::Front(front)));
+            Some(address)
+        }
+    };
+    listeners.extend(sdk);
+    let made = certificate(config, options, &listeners, &names, listen, &clock)?;
     let tls = accept::server_config(made.chain, made.key, options.tls13_tickets)?;
-    let dps = entrances[0].address;
     let books = Books::new(service, threads, config.stamps);
     let (stop, stopping) = watch::channel(false);
-    let mut running = Running { dps, hubs, ca_pem: made.ca_pem, books, stop, threads: Vec::new() };
+    let sdk_hosts = match &options.sdk_ports[..] {
+        [] => Vec::new(),
+        _ => names.iter().map(|names| names.advertised.plain.clone()).collect(),
+    };
+    let ca_pem = made.ca_pem;
+    let mut running =
+        Running { dps, hubs, sdk_hosts, connect_front, ca_pem, books, stop, threads: Vec::new() };
     for index in 0..threads {
         let worker = Worker {
-            listeners: entrances.iter_mut().filter_map(|entrance| entrance.listeners.pop()).collect(),
+            listeners: listeners.iter_mut().filter_map(Bound::take).collect(),
             tls: Arc::clone(&tls),
             clock: clock.clone(),
             service: Arc::clone(&running.books.service),
@@ -172,6 +217,16 @@ impl Running {
     /// The hubs, in the order of [`Config::hubs`].
     pub fn hubs(&self) -> &[HubAddress] {
         &self.hubs
+    }
+
+    /// The hubs' names at [`Options::sdk_ports`], in their order; empty if there are no such ports. DPS is `localhost`.
+    pub fn sdk_hosts(&self) -> &[String] {
+        &self.sdk_hosts
+    }
+
+    /// Where the CONNECT front listens, if there is one.
+    pub fn connect_front(&self) -> Option<SocketAddr> {
+        self.connect_front
     }
 
     /// The authority that clients have to trust.
@@ -246,6 +301,7 @@ pub fn serve_in_memory(
     let hosts = config.hubs.iter().enumerate().map(|(index, hub)| (hub.host.as_str(), Some(index)));
     for (host, entrance) in std::iter::once((DPS_HOST, None)).chain(hosts) {
         let mut listener = network.listen(host);
+        let entrance = Entrance::usual(entrance);
         let (door, counters) = (Rc::clone(&door), Arc::clone(&counters));
         tokio::task::spawn_local(async move {
             while let Some(stream) = listener.accept().await {
@@ -304,17 +360,57 @@ impl Books {
     }
 }
 
-/// A bound address with one listener for each thread.
-struct Entrance {
+/// A bound address with one listener for each thread, and what is behind it.
+struct Bound<B = Behind> {
     address: SocketAddr,
     listeners: Vec<TcpListener>,
+    behind: B,
 }
 
-fn bind(address: SocketAddr, threads: usize) -> Result<Entrance, StartError> {
+impl<B> Bound<B> {
+    fn behind(self, behind: Behind) -> Bound {
+        Bound { address: self.address, listeners: self.listeners, behind }
+    }
+}
+
+impl Bound {
+    /// One thread's share.
+    fn take(&mut self) -> Option<(TcpListener, Behind)> {
+        Some((self.listeners.pop()?, self.behind.clone()))
+    }
+}
+
+fn bind(address: SocketAddr, threads: usize) -> Result<Bound<()>, StartError> {
     let failed = |source| StartError::Bind { address, source };
     let listeners = accept::bind(address, threads).map_err(failed)?;
     let address = listeners[0].local_addr().map_err(failed)?;
-    Ok(Entrance { address, listeners })
+    Ok(Bound { address, listeners, behind: () })
+}
+
+/// The listeners of [`Options::sdk_ports`]: of DPS, and of each hub unless the only one shares that of DPS.
+fn bind_sdk(config: &Config, options: &Options, threads: usize) -> Result<Vec<Bound>, StartError> {
+    let of_hubs = (0..config.hubs.len()).filter(|_| config.hubs.len() > 1);
+    let places = std::iter::once((Some(Ipv4Addr::LOCALHOST), None))
+        .chain(of_hubs.map(|index| (loopback_of(index), Some(index))));
+    let mut listeners = Vec::new();
+    for (address, hub) in places {
+        for port in &options.sdk_ports {
+            // With more hubs than addresses the rest is told its usual names.
+            let Some(address) = address else { continue };
+            let bound = bind(SocketAddr::from((address, *port)), threads).map_err(|error| match error {
+                StartError::Bind { address, source } => StartError::BindSdk { address, source },
+                other => other,
+            })?;
+            listeners.push(bound.behind(Behind::Door(Entrance { hub, told: Told::Plain })));
+        }
+    }
+    Ok(listeners)
+}
+
+/// The loopback address that is a hub's own.
+fn loopback_of(hub: usize) -> Option<Ipv4Addr> {
+    let last = u8::try_from(hub + 2).ok().filter(|last| *last < u8::MAX)?;
+    Some(Ipv4Addr::new(127, 0, 0, last))
 }
 
 fn bind_remedy(error: &io::Error) -> &'static str {
@@ -326,18 +422,39 @@ fn bind_remedy(error: &io::Error) -> &'static str {
     }
 }
 
-/// All names of a hub besides its configured host.
-fn names(hub: &HubAddress) -> HubNames {
-    let (ip, port) = (hub.address.ip(), hub.address.port());
-    HubNames {
-        advertised: hub.host.clone(),
-        aliases: vec![
-            "localhost".to_owned(),
-            format!("localhost:{port}"),
-            ip.to_string(),
-            hub.address.to_string(),
-        ],
+fn sdk_remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; end what listens there",
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need a privilege: setcap cap_net_bind_service=+ep on the program, or sysctl \
+             net.ipv4.ip_unprivileged_port_start=443"
+        }
+        io::ErrorKind::AddrNotAvailable => "; give the loopback interface this address, or serve one hub",
+        _ => "",
     }
+}
+
+/// All names of the hubs besides their configured hosts.
+fn hub_names(config: &Config, hubs: &[HubAddress], options: &Options) -> Vec<HubNames> {
+    let plain = |index, usual: &str| match (options.sdk_ports.is_empty(), loopback_of(index)) {
+        (false, _) if hubs.len() == 1 => "localhost".to_owned(),
+        (false, Some(address)) => address.to_string(),
+        _ => usual.to_owned(),
+    };
+    let names = |(index, (hub, azure)): (usize, (&HubAddress, String))| {
+        let (ip, port) = (hub.address.ip(), hub.address.port());
+        let usual = hub.host.clone();
+        HubNames {
+            advertised: Advertised { plain: plain(index, &usual), usual, azure },
+            aliases: vec![
+                "localhost".to_owned(),
+                format!("localhost:{port}"),
+                ip.to_string(),
+                hub.address.to_string(),
+            ],
+        }
+    };
+    hubs.iter().zip(azure_names(&config.hubs)).enumerate().map(names).collect()
 }
 
 /// The address as a client on this machine writes it into a URL.
@@ -348,85 +465,29 @@ fn dialable(address: SocketAddr) -> String {
     address.to_string()
 }
 
+/// A certificate for every name and address; one that is kept must be good for what SDKs are told.
 fn certificate(
     config: &Config,
     options: &Options,
-    hubs: &[HubAddress],
+    listeners: &[Bound],
+    hubs: &[HubNames],
     listen: IpAddr,
     clock: &Clock,
 ) -> Result<certificates::Certificates, CertificateError> {
     let mut names: Vec<String> = config.hubs.iter().map(|hub| hub.host.clone()).collect();
-    names.extend(hubs.iter().map(|hub| hub.address.ip()).chain([listen]).map(|ip| ip.to_string()));
+    names.extend(listeners.iter().map(|bound| bound.address.ip()).chain([listen]).map(|ip| ip.to_string()));
+    let mut required = Vec::new();
+    if !options.sdk_ports.is_empty() {
+        required.push("localhost");
+        required.extend(hubs.iter().map(|names| names.advertised.plain.as_str()));
+    }
+    if options.connect_front.is_some() {
+        required.push(dps::GLOBAL_HOST);
+        required.extend(hubs.iter().map(|names| names.advertised.azure.as_str()));
+    }
     match &options.certificate_dir {
-        Some(directory) => certificates::keep(directory, &names, clock.wall()),
+        Some(directory) => certificates::keep(directory, &names, &required, clock.wall()),
         None => certificates::make(&names, clock.wall()),
-    }
-}
-
-/// What one worker thread needs.
-struct Worker {
-    /// DPS first, then the hubs.
-    listeners: Vec<TcpListener>,
-    tls: Arc<ServerConfig>,
-    clock: Clock,
-    service: Arc<Service>,
-    counters: Arc<Counters>,
-    stamps: Option<Arc<StampQueue>>,
-    seed: u64,
-    stopping: watch::Receiver<bool>,
-}
-
-impl Worker {
-    /// Starts the thread and waits until it accepts.
-    fn start(self, index: usize) -> io::Result<JoinHandle<()>> {
-        let (started, is_started) = mpsc::channel();
-        let thread = std::thread::Builder::new().name(format!("emulator-{index}")).spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
-            match runtime {
-                Ok(runtime) => runtime.block_on(self.run(&started)),
-                Err(error) => drop(started.send(Err(error))),
-            }
-        })?;
-        is_started.recv().unwrap_or_else(|_| Err(io::Error::other("the thread ended early")))?;
-        Ok(thread)
-    }
-
-    async fn run(mut self, started: &mpsc::Sender<io::Result<()>>) {
-        let door = Door::new(Means {
-            service: self.service,
-            clock: self.clock.clone(),
-            counters: Arc::clone(&self.counters),
-            stamps: self.stamps,
-            seed: self.seed,
-        });
-        for (index, listener) in self.listeners.into_iter().enumerate() {
-            let acceptor = match Acceptor::new(listener, Arc::clone(&self.tls), self.clock.clone()) {
-                Ok(acceptor) => acceptor,
-                Err(error) => return drop(started.send(Err(error))),
-            };
-            let (door, counters) = (Rc::clone(&door), Arc::clone(&self.counters));
-            tokio::task::spawn_local(accept_all(acceptor, door, counters, index.checked_sub(1)));
-        }
-        let _ = started.send(Ok(()));
-        // Ends when told to, or when nobody is left to tell. Every task ends with the runtime.
-        let _ = self.stopping.wait_for(|stop| *stop).await;
-    }
-}
-
-async fn accept_all(acceptor: Acceptor, door: Rc<Door>, counters: Arc<Counters>, entrance: Option<usize>) {
-    loop {
-        let connection = acceptor.accept(|_| counters.accept_pauses.add(1)).await;
-        counters.connections.add(1);
-        let handshake = acceptor.handshake(connection);
-        let (door, counters) = (Rc::clone(&door), Arc::clone(&counters));
-        tokio::task::spawn_local(async move {
-            // Boxed, so that the memory of the handshake is given back while the connection lives.
-            match Box::pin(handshake).await {
-                Ok(stream) => door.serve(stream, entrance).await,
-                Err(_) => counters.handshakes_failed.add(1),
-            }
-        });
     }
 }
 

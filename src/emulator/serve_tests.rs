@@ -27,6 +27,15 @@ async fn dial(
     name: &str,
     version: &'static rustls::SupportedProtocolVersion,
 ) -> io::Result<tokio_rustls::client::TlsStream<tokio::net::TcpStream>> {
+    handshake(ca_pem, tokio::net::TcpStream::connect(address).await?, name, version).await
+}
+
+async fn handshake(
+    ca_pem: &str,
+    tcp: tokio::net::TcpStream,
+    name: &str,
+    version: &'static rustls::SupportedProtocolVersion,
+) -> io::Result<tokio_rustls::client::TlsStream<tokio::net::TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).expect("a certificate")).expect("a root");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -35,7 +44,6 @@ async fn dial(
         .expect("a version")
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let tcp = tokio::net::TcpStream::connect(address).await?;
     let server = ServerName::try_from(name.to_owned()).expect("a name");
     tokio_rustls::TlsConnector::from(Arc::new(config)).connect(server, tcp).await
 }
@@ -153,6 +161,95 @@ fn advertised_addresses_can_be_dialled_and_signed_for() {
         assert_eq!(send(&mut hub, &host, "dev").await.status, 204);
         assert_eq!(send(&mut hub, "localhost", "dev").await.status, 204);
     });
+}
+
+/// What DPS says is the hub of `dev`, at the listener that leads to `address`.
+async fn assigned_at(running: &Running, address: SocketAddr) -> String {
+    let mut dps = connect(running.ca_pem(), address, "localhost", VERSIONS[0]).await.expect("TLS");
+    let reply = register(&mut dps, "dev").await.json();
+    reply["registrationState"]["assignedHub"].as_str().expect("a host").to_owned()
+}
+
+/// A port that is free on all loopback addresses, most likely.
+fn free_port() -> u16 {
+    let listener = accept::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), 1).expect("a free port");
+    listener[0].local_addr().expect("an address").port()
+}
+
+#[test]
+fn at_the_ports_of_sdks_the_only_hub_is_localhost_without_a_port() {
+    let port = free_port();
+    let options = Options { advertise: Advertise::Address, sdk_ports: vec![port], ..Options::default() };
+    let running = start(&immediate(), &options, Clock::machine()).expect("it starts");
+    assert_eq!(running.sdk_hosts(), ["localhost"]);
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    on_sockets(async {
+        assert_eq!(assigned_at(&running, address).await, "localhost");
+        let usual = assigned_at(&running, running.dps()).await;
+        assert_eq!(usual, format!("localhost:{}", running.hubs()[0].address.port()));
+        let mut hub = connect(running.ca_pem(), address, "localhost", VERSIONS[0]).await.expect("TLS");
+        for name in ["localhost", &usual, NORTH, "north.azure-devices.net"] {
+            assert_eq!(send(&mut hub, name, "dev").await.status, 204, "{name}");
+        }
+    });
+    let taken = start(&config(), &options, Clock::machine()).err().expect("the port is taken").to_string();
+    assert!(taken.contains(&address.to_string()) && taken.contains("--connect-proxy"), "{taken}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn at_the_ports_of_sdks_each_of_several_hubs_has_an_address() {
+    let mut config = two_hubs();
+    config.dps = immediate().dps;
+    config.allocation = crate::emulator::config::Allocation::Static("south".to_owned());
+    let port = free_port();
+    let options = Options { advertise: Advertise::Address, sdk_ports: vec![port], ..Options::default() };
+    let running = start(&config, &options, Clock::machine()).expect("it starts");
+    on_sockets(async {
+        let host = assigned_at(&running, SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await;
+        assert_eq!(host, "127.0.0.3");
+        let address = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 3), port));
+        let mut hub = connect(running.ca_pem(), address, &host, VERSIONS[0]).await.expect("TLS");
+        for name in [&*host, "south.azure-devices.net", "localhost"] {
+            assert_eq!(send(&mut hub, name, "dev").await.status, 204, "{name}");
+        }
+        assert_eq!(send(&mut hub, "127.0.0.2", "dev").await.status, 404, "that is north");
+    });
+}
+
+#[test]
+fn through_the_connect_front_hubs_have_names_of_the_real_services_kind() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let options = Options { connect_front: Some(0), ..Options::default() };
+    let mut running = start(&immediate(), &options, Clock::machine()).expect("it starts");
+    let front = running.connect_front().expect("a front");
+    on_sockets(async {
+        let global = crate::azure::dps::GLOBAL_HOST;
+        let mut assigned = global.to_owned();
+        for step in ["register", "send"] {
+            let mut tcp = tokio::net::TcpStream::connect(front).await.expect("it listens");
+            let request = format!("CONNECT {assigned}:8883 HTTP/1.1\r\nHost: {assigned}\r\n\r\n");
+            tcp.write_all(request.as_bytes()).await.expect("a request");
+            let mut answer = vec![0; 39];
+            tcp.read_exact(&mut answer).await.expect("an answer");
+            assert_eq!(answer, b"HTTP/1.1 200 Connection established\r\n\r\n");
+            let tls = handshake(running.ca_pem(), tcp, &assigned, VERSIONS[0]).await.expect("TLS");
+            let mut client = Client::over(tls, &assigned).await;
+            if step == "send" {
+                assert_eq!(send(&mut client, &assigned, "dev").await.status, 204);
+            } else {
+                let reply = register(&mut client, "dev").await.json();
+                let hub = &reply["registrationState"]["assignedHub"];
+                hub.as_str().expect("a host").clone_into(&mut assigned);
+            }
+        }
+        assert_eq!(assigned, "north.azure-devices.net");
+        // TLS where a proxy was expected, as a client does that takes it for the emulator itself.
+        let tcp = tokio::net::TcpStream::connect(front).await.expect("it listens");
+        assert!(handshake(running.ca_pem(), tcp, global, VERSIONS[1]).await.is_err());
+    });
+    let ledger = running.stop();
+    assert_eq!((ledger.tunnels, ledger.tunnels_refused, ledger.handshakes_failed), (2, 1, 0));
 }
 
 #[test]

@@ -16,6 +16,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::allocation::{Allocator, Policy};
 use super::config::Config;
 use super::enrollments::{Credential, Denied, Enrollments, lower_case};
+use super::entrance::{Advertised, HubNames, Told};
 use super::hub::Hub;
 use super::registrations::{Guid, Linked, NoAnswer, Registrations, Snapshot};
 use super::throttle::{DpsThrottle, Excess, HubThrottle, Tally, Verdict};
@@ -46,15 +47,6 @@ pub struct Service {
     polls_refused: AtomicU64,
     frozen_from: AtomicU64,
     frozen_until: AtomicU64,
-}
-
-/// The names by which a hub goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HubNames {
-    /// What registrations are told as `assignedHub`.
-    pub advertised: String,
-    /// Further names a token may carry, with or without port; the configured host is one in any case.
-    pub aliases: Vec<String>,
 }
 
 /// What a hub knows of itself.
@@ -126,9 +118,10 @@ pub struct HubRefusal {
     pub message: &'static str,
 }
 
-/// Proof that a registration's token was checked.
+/// Proof that a registration's token was checked, and how it is to be told of its hub.
 #[derive(Debug, Clone)]
 pub struct Attested {
+    told: Told,
     registration_id: Box<str>,
     lower: Box<str>,
     credential: Credential,
@@ -180,12 +173,14 @@ impl Service {
             {
                 return Err(ConfigError::SameHub { name: hub.name.clone() });
             }
-            let advertised = names.get(index).map_or(&hub.host, |names| &names.advertised);
+            let advertised = names
+                .get(index)
+                .map_or_else(|| Advertised::everywhere(&hub.host), |it| it.advertised.clone());
             let throttle = hub.size.map(HubThrottle::new);
-            hubs.push(Hub::new(hub.name.clone(), advertised.clone(), throttle));
+            hubs.push(Hub::new(hub.name.clone(), advertised, throttle));
         }
         for (index, names) in names.iter().enumerate().take(hubs.len()) {
-            for name in names.aliases.iter().chain([&names.advertised]) {
+            for name in names.aliases.iter().chain(names.advertised.all()) {
                 let hub = by_name.entry(name.to_ascii_lowercase()).or_insert(Some(index));
                 if *hub != Some(index) {
                     *hub = None;
@@ -235,6 +230,7 @@ impl Service {
         let resource = dps_resource(id_scope, registration_id);
         match self.enrollments.authenticate(registration_id, &resource, &token, wall) {
             Ok(credential) => Ok(Attested {
+                told: Told::Usual,
                 registration_id: registration_id.into(),
                 lower: lower_case(registration_id).into(),
                 credential,
@@ -261,7 +257,7 @@ impl Service {
             self.registrations.register(now, wall, &who.registration_id, &who.lower, &who.credential, linked);
         Ok(match snapshot {
             None => self.assigning(operation_id),
-            Some(snapshot) => self.progress(operation_id, &snapshot),
+            Some(snapshot) => self.progress(operation_id, &snapshot, who.told),
         })
     }
 
@@ -282,7 +278,7 @@ impl Service {
                 DpsRefusal { retry_after, ..DpsRefusal::new(error_code::THROTTLED, "Too many polls") }
             }
         })?;
-        Ok(self.progress(id, &snapshot))
+        Ok(self.progress(id, &snapshot, who.told))
     }
 
     /// The last known state of a registration.
@@ -295,7 +291,7 @@ impl Service {
             .registrations
             .lookup(now, &who.lower, linked)
             .ok_or(DpsRefusal::new(error_code::NOT_FOUND, "Registration not found"))?;
-        Ok(self.state(&snapshot))
+        Ok(self.state(&snapshot, who.told))
     }
 
     /// Checks a device's token for a hub. The token's resource says which hub is meant.
@@ -471,15 +467,15 @@ impl Service {
         Progress::Assigning { operation_id, retry_after: self.registrations.retry_after() }
     }
 
-    fn progress(&self, operation_id: OperationId, snapshot: &Snapshot) -> Progress {
+    fn progress(&self, operation_id: OperationId, snapshot: &Snapshot, told: Told) -> Progress {
         match snapshot.result {
             None => self.assigning(operation_id),
-            Some(_) => Progress::Done { operation_id, state: Box::new(self.state(snapshot)) },
+            Some(_) => Progress::Done { operation_id, state: Box::new(self.state(snapshot, told)) },
         }
     }
 
     /// The state as replies show it; counts the assignment if this question brought it about.
-    fn state(&self, snapshot: &Snapshot) -> RegistrationState {
+    fn state(&self, snapshot: &Snapshot, told: Told) -> RegistrationState {
         let mut state = RegistrationState {
             registration_id: Some(snapshot.registration_id.to_string()),
             status: Some(status::ASSIGNING.to_owned()),
@@ -499,7 +495,7 @@ impl Service {
             Some((hub, device_id)) => {
                 state.status = Some(status::ASSIGNED.to_owned());
                 state.substatus = Some(result.substatus.to_owned());
-                state.assigned_hub = Some(self.hubs[*hub].advertised.clone());
+                state.assigned_hub = Some(self.hubs[*hub].advertised.by(told).to_owned());
                 state.device_id = Some(device_id.to_string());
                 &self.assigned
             }
@@ -514,6 +510,14 @@ impl Service {
             counter.fetch_add(1, Ordering::Relaxed);
         }
         state
+    }
+}
+
+impl Attested {
+    /// The same, told of its hub in that way; [`Told::Usual`] is what it begins with.
+    #[must_use]
+    pub fn told(self, told: Told) -> Self {
+        Self { told, ..self }
     }
 }
 

@@ -262,12 +262,21 @@ fn the_hub_knows_a_device_by_the_keys_it_registered_with() {
     let mut config = two_hubs();
     config.allocation = Allocation::Static("south".to_owned());
     let names = |port: u16| HubNames {
-        advertised: format!("localhost:{port}"),
+        advertised: Advertised {
+            usual: format!("localhost:{port}"),
+            plain: format!("127.0.{port}.1"),
+            azure: format!("hub-{port}.azure-devices.net"),
+        },
         aliases: vec!["localhost".to_owned(), format!("127.0.0.1:{port}")],
     };
     let service = Service::new(&config, &[names(1001), names(1002)]).expect("a service");
     let who = attest(&service, "DEV", &derived(SECONDARY, "dev")).expect("a good token");
     assert_eq!(assign(&service, &who).assigned_hub.as_deref(), Some("localhost:1002"));
+    for (told, name) in [(Told::Plain, "127.0.1002.1"), (Told::Azure, "hub-1002.azure-devices.net")] {
+        let state =
+            service.lookup(START + seconds(3_600), &who.clone().told(told)).expect("it is registered");
+        assert_eq!(state.assigned_hub.as_deref(), Some(name));
+    }
     let enter = |host: &str, entrance, key: &SigningKey| {
         let token = token(key, &hub_resource(host, "DEV"), ResourceSpelling::LowerCaseHex, VALID);
         service.authenticate_device(entrance, "DEV", Some(&token), WALL).map_err(|refusal| refusal.error.code)
@@ -279,6 +288,8 @@ fn the_hub_knows_a_device_by_the_keys_it_registered_with() {
             "localhost:1002",
             "LOCALHOST:1002",
             "127.0.0.1:1002",
+            "127.0.1002.1",
+            "Hub-1002.azure-devices.net",
         ] {
             assert!(enter(host, None, &key).is_ok(), "{host}");
         }

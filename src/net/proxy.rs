@@ -124,7 +124,7 @@ enum Answer {
 }
 
 /// Where the first empty line of `bytes` ends, the first `known` bytes holding none. A line may end without a CR.
-fn end_of_head(bytes: &[u8], known: usize) -> Option<usize> {
+pub(crate) fn end_of_head(bytes: &[u8], known: usize) -> Option<usize> {
     let from = known.saturating_sub(2);
     (from..bytes.len()).find_map(|at| match bytes[at..] {
         [b'\n', b'\n', ..] => Some(at + 2),

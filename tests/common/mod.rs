@@ -4,13 +4,14 @@
 // Each test program uses a part of it.
 #![allow(dead_code, unreachable_pub)]
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+pub mod network;
 pub mod proxy;
 pub mod stub;
 
@@ -285,7 +286,13 @@ impl Emulator {
         if !arguments.contains(&"--port") {
             command.args(["--port", "0"]);
         }
-        command.args(arguments).envs(variables.iter().copied()).stdout(Stdio::piped());
+        command.args(arguments).envs(variables.iter().copied());
+        Self::spawn(place, command)
+    }
+
+    /// Waits until `command`, which becomes it in the end, is ready.
+    pub fn spawn(place: &Place, mut command: Command) -> Self {
+        command.stdout(Stdio::piped());
         let stderr = std::fs::File::create(place.path().join(Self::STDERR)).expect("the folder is writable");
         command.stderr(stderr);
         let mut running = Running::start(&mut command);
@@ -299,6 +306,10 @@ impl Emulator {
         Self { running, stdout, opening, dps }
     }
 
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
     /// Ends it, and gives its ledger.
     pub fn stop(mut self) -> Value {
         self.running.signal(rustix::process::Signal::TERM);
@@ -307,6 +318,11 @@ impl Emulator {
         assert_eq!(self.running.end().code(), Some(0));
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
+}
+
+/// Says something that is not kept back when the test passes.
+pub fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// What a run needs to know of `scenarios/` and `src/`.

@@ -27,6 +27,7 @@ fn decide(arrival: &Arrival<'_>, route: &DpsRoute) -> Result<Reply, DpsRefusal> 
         arrival.token(),
         arrival.wall,
     )?;
+    let who = who.told(arrival.entrance.told);
     match &route.call {
         DpsCall::Register => {
             check_body(arrival, route)?;

@@ -36,7 +36,7 @@ async fn decide(arrival: &Arrival<'_>, route: &HubRoute) -> Result<Option<Accept
     }
     let front = arrival.front;
     let device = front.service.authenticate_device(
-        arrival.entrance,
+        arrival.entrance.hub,
         &route.device_id,
         arrival.token(),
         arrival.wall,

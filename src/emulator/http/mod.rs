@@ -26,6 +26,7 @@ use hyper_util::rt::TokioIo;
 
 use super::channel::StampQueue;
 use super::door::Means;
+use super::entrance::Entrance;
 use super::ledger::{Counters, Operation};
 use super::reply_body;
 use super::service::Service;
@@ -74,8 +75,8 @@ struct Arrival<'a> {
     /// Head of the request; its body has been read.
     head: &'a hyper::http::request::Parts,
     body: Bytes,
-    /// The hub whose listener was called.
-    entrance: Option<usize>,
+    /// The listener that was called.
+    entrance: Entrance,
     /// The hub that admitted the connection, if one has.
     entered: &'a Cell<Option<usize>>,
     now: Instant,
@@ -93,8 +94,8 @@ impl Front {
 
     /// Serves one connection until it ends, whoever ends it, or becomes a WebSocket, which is then given back.
     ///
-    /// * `entrance`: the hub whose listener was called; `None` for the listener of DPS
-    pub async fn serve(self: Rc<Self>, stream: Stream, entrance: Option<usize>) -> Option<Stream> {
+    /// * `entrance`: the listener that was called
+    pub async fn serve(self: Rc<Self>, stream: Stream, entrance: Entrance) -> Option<Stream> {
         let activity = Rc::new(Activity::new(self.clock.now()));
         let service = {
             let (front, activity) = (Rc::clone(&self), Rc::clone(&activity));
@@ -130,12 +131,7 @@ impl Front {
         Some(websocket::accepted(parts.io.into_inner(), parts.read_buf).await)
     }
 
-    async fn answer(
-        &self,
-        mut request: Request<Incoming>,
-        entrance: Option<usize>,
-        activity: &Activity,
-    ) -> Reply {
+    async fn answer(&self, mut request: Request<Incoming>, entrance: Entrance, activity: &Activity) -> Reply {
         let arrived = self.clock.now();
         let _busy = activity.busy(&self.clock);
         let mut abandoned = Abandoned(Some(&self.counters));

@@ -5,6 +5,7 @@
 use super::{Front, Moment};
 use crate::azure::dps::{MAX_BODY, error_code};
 use crate::azure::mqtt::{DPS_RESPONSES, DpsRequest, response_topic};
+use crate::emulator::entrance::Told;
 use crate::emulator::ledger::{Ending, Operation};
 use crate::emulator::reply_body::{self, NO_API_VERSION, OperationReply};
 use crate::emulator::service::DpsRefusal;
@@ -18,6 +19,7 @@ pub(super) struct DpsSession {
     registration_id: String,
     has_version: bool,
     token: Option<Secret>,
+    told: Told,
     /// QoS at which it is answered; `None` as long as it has not subscribed.
     answers: Option<Qos>,
     last_packet_id: u16,
@@ -25,13 +27,15 @@ pub(super) struct DpsSession {
 
 impl DpsSession {
     /// * `has_version`: the user name has an api-version that is one
+    /// * `told`: how it is told of its hub
     pub(super) fn new(
         id_scope: String,
         registration_id: String,
         has_version: bool,
         token: Option<Secret>,
+        told: Told,
     ) -> Self {
-        Self { id_scope, registration_id, has_version, token, answers: None, last_packet_id: 0 }
+        Self { id_scope, registration_id, has_version, token, told, answers: None, last_packet_id: 0 }
     }
 
     /// The QoS that a subscription is granted; `None` if there is nothing of that name.
@@ -110,6 +114,7 @@ impl DpsSession {
         let token = self.token.as_ref().and_then(Secret::expose_text);
         let service = &front.service;
         let who = service.authenticate_registration(&self.id_scope, &self.registration_id, token, wall)?;
+        let who = who.told(self.told);
         let body = publish.payload().as_slice();
         if body.len() > MAX_BODY {
             return Err(DpsRefusal::new(error_code::TOO_LARGE, "the body is too large"));

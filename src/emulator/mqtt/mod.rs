@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use super::channel::StampQueue;
 use super::door::Means;
+use super::entrance::Entrance;
 use super::ledger::{Counters, Ending};
 use super::reply_body::is_api_version;
 use super::service::Service;
@@ -87,8 +88,8 @@ impl Front {
 
     /// Serves one connection until it ends, whoever ends it.
     ///
-    /// * `entrance`: the hub whose listener was called; `None` for the listener of DPS
-    pub async fn serve(&self, stream: Stream, entrance: Option<usize>) {
+    /// * `entrance`: the listener that was called
+    pub async fn serve(&self, stream: Stream, entrance: Entrance) {
         self.counters.mqtt_connections.add(1);
         let mut packets = PacketStream::new(stream, MAX_CONNECT);
         let (ending, mut packets) = match self.welcome(&mut packets, entrance).await {
@@ -112,7 +113,7 @@ impl Front {
     async fn welcome(
         &self,
         packets: &mut PacketStream,
-        entrance: Option<usize>,
+        entrance: Entrance,
     ) -> Result<(Role, u16), Unwelcome> {
         let deadline = self.clock.now() + CONNECT_DEADLINE;
         let connect = match self.clock.until(deadline, packets.next()).await {
@@ -144,7 +145,7 @@ impl Front {
                 let has_version = api_version.as_deref().is_some_and(is_api_version);
                 packets.send(&connack(ConnectReturnCode::Accepted, false));
                 self.counters.mqtt_accepted(None);
-                Role::Dps(DpsSession::new(id_scope, registration_id, has_version, token))
+                Role::Dps(DpsSession::new(id_scope, registration_id, has_version, token, entrance.told))
             }
             Some(UserName::Hub { host, device_id, api_version }) => {
                 if connect.client_id() != device_id {
@@ -168,16 +169,16 @@ impl Front {
         connect: &Connect,
         host: &str,
         device_id: &str,
-        entrance: Option<usize>,
+        entrance: Entrance,
     ) -> Result<(HubSession, bool), Unwelcome> {
         let not_authorized = || Unwelcome::Refused(ConnectReturnCode::NotAuthorized);
         let token = connect.password().and_then(|token| std::str::from_utf8(token).ok());
         let device = self
             .service
-            .authenticate_device(entrance, device_id, token, self.clock.wall())
+            .authenticate_device(entrance.hub, device_id, token, self.clock.wall())
             .map_err(|_| not_authorized())?;
         let hub = device.hub_index();
-        if self.service.hub_of(host, entrance) != Some(hub) {
+        if self.service.hub_of(host, entrance.hub) != Some(hub) {
             return Err(not_authorized());
         }
         match self.service.admit_connection(hub, self.clock.now()) {

@@ -1,0 +1,345 @@
+//! Microsoft's own device SDK for Python against `muster emulate`; the emulator's ledger judges.
+//!
+//! The SDK comes from PyPI, once, into a virtual environment below `target/`. Where that cannot be, the tests say in one
+//! line that they were skipped; with `MUSTER_SDK=required` in the environment they fail instead.
+//!
+//! The SDK takes no port: it dials 8883 and 443. Where it is permitted, each test has a network of its own, in which these
+//! are free and need no privilege; elsewhere the SDK goes through the emulator's CONNECT front.
+#![cfg(target_os = "linux")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+mod common;
+
+use common::network::{PATH, is_permitted, own_network};
+use common::{Emulator, Place, Ran, repository};
+
+/// A DPS that assigns at once, and whom it knows.
+const AT_ONCE: &str = "version = 1\n[emulator.dps]\nassign = \"0s\"\n";
+
+const INDIVIDUAL: &str = "symm-key-python-device-008:python-device-008";
+
+/// How the SDK gets to the emulator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// In a network of its own, at 8883 and 443.
+    Direct,
+    /// Through the CONNECT front, with names of the real service.
+    Front,
+}
+
+/// An emulator, and the SDK beside it.
+struct Bench {
+    emulator: Emulator,
+    way: Way,
+    python: &'static Path,
+}
+
+impl Bench {
+    /// By whatever way there is; `None` where there is no SDK.
+    fn start(place: &Place, arguments: &[&str]) -> Option<Self> {
+        let way = if is_permitted() { Way::Direct } else { Way::Front };
+        Self::start_by(way, place, arguments)
+    }
+
+    fn start_by(way: Way, place: &Place, arguments: &[&str]) -> Option<Self> {
+        let python = sdk()?;
+        let emulator = match way {
+            Way::Direct => {
+                let mut command = own_network();
+                command.args([env!("CARGO_BIN_EXE_muster"), "emulate", "--sdk-ports"]);
+                command.args(["--dir", "emu", "--threads", "1", "--port", "0"]).args(arguments);
+                command.current_dir(place.path()).stdin(Stdio::null());
+                Emulator::spawn(place, command)
+            }
+            Way::Front => Emulator::start(place, &[&["--connect-proxy", "0"], arguments].concat()),
+        };
+        Some(Self { emulator, way, python })
+    }
+
+    /// Runs the script of the quickstart as one device, with nothing in its environment but what the start screen says.
+    fn quickstart(&self, place: &Place, (id, key): (&str, &str), options: &[&str]) -> Ran {
+        let mut command = match self.way {
+            Way::Direct => {
+                let mut command = Command::new("nsenter");
+                let pid = self.emulator.pid().to_string();
+                command.args(["--preserve-credentials", "--user", "--net", "--target", &pid, "--"]);
+                command.arg(self.python);
+                command
+            }
+            Way::Front => Command::new(self.python),
+        };
+        command
+            .arg(repository("tests/sdk/quickstart.py"))
+            .args(options)
+            .current_dir(place.path())
+            .env_clear();
+        command.envs(self.told()).envs([
+            ("PATH", PATH),
+            ("PYTHONUNBUFFERED", "1"),
+            ("PROVISIONING_REGISTRATION_ID", id),
+            ("PROVISIONING_SYMMETRIC_KEY", key),
+        ]);
+        place.finish(command)
+    }
+
+    /// The variables that the start screen has for Python.
+    fn told(&self) -> Vec<(String, String)> {
+        let line = self.emulator.opening.lines().find_map(|line| line.strip_prefix("Python    export "));
+        let variables = line.expect("a line for Python").split(' ');
+        let pairs = variables.map(|pair| pair.split_once('=').expect("a variable"));
+        pairs.map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned())).collect()
+    }
+
+    /// The name of the first hub that this way is told.
+    fn hub(&self) -> &'static str {
+        match self.way {
+            Way::Direct => "localhost",
+            Way::Front => "hub.azure-devices.net",
+        }
+    }
+
+    fn stop(self) -> Value {
+        self.emulator.stop()
+    }
+}
+
+/// The Python that has the SDK; `None`, and said once, where it cannot be installed.
+fn sdk() -> Option<&'static Path> {
+    static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let installed = PYTHON.get_or_init(|| {
+        let installed = install();
+        if let Err(reason) = &installed
+            && !is_required()
+        {
+            common::say(&format!(
+                "skipped: the tests with Microsoft's SDK; {reason} (with Python 3 and PyPI: MUSTER_SDK=required cargo test --test sdk)"
+            ));
+        }
+        installed
+    });
+    match installed {
+        Ok(python) => Some(python),
+        Err(reason) if is_required() => panic!("MUSTER_SDK=required, and {reason}"),
+        Err(_) => None,
+    }
+}
+
+fn is_required() -> bool {
+    std::env::var_os("MUSTER_SDK").is_some_and(|value| value == "required")
+}
+
+fn install() -> Result<PathBuf, String> {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let wanted = repository("tests/sdk/requirements.txt");
+    let wanted_text = std::fs::read_to_string(&wanted).expect("it is in the repository");
+    // Several test programs may come here at once.
+    let lock = std::fs::File::create(target.join("sdk.lock")).expect("the folder is writable");
+    lock.lock().expect("a lock");
+    let folder = target.join("sdk");
+    let (python, mark) = (folder.join("bin/python"), folder.join("installed"));
+    let has_it = || std::fs::read_to_string(&mark).is_ok_and(|text| text == wanted_text);
+    // An interpreter that has gone since leaves a link to nowhere.
+    if has_it() && python.exists() {
+        return Ok(python);
+    }
+    let _ = std::fs::remove_dir_all(&folder);
+    run(Command::new("python3").args(["-m", "venv"]).arg(&folder), "python3 -m venv fails")?;
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1"]);
+    run(pip.args(["--timeout", "10", "--requirement"]).arg(&wanted), "azure-iot-device cannot be installed")?;
+    std::fs::write(&mark, wanted_text).expect("the folder is writable");
+    Ok(python)
+}
+
+/// Runs a command that has two minutes.
+fn run(command: &mut Command, otherwise: &str) -> Result<(), String> {
+    let told = std::mem::replace(command, Command::new("true"));
+    let output = assert_cmd::Command::from_std(told).timeout(2 * common::PATIENCE).output();
+    match output {
+        Err(error) => Err(format!("{otherwise}: {error}")),
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => {
+            let text = String::from_utf8_lossy(&output.stderr);
+            Err(format!("{otherwise}: {}", text.lines().last().unwrap_or("it says nothing")))
+        }
+    }
+}
+
+/// The key that the emulator made for its individual enrollment.
+fn own_key(place: &Place) -> String {
+    let key = std::fs::read_to_string(place.path().join("emu/symm-key-python-device-008.key"));
+    key.expect("the emulator made it").trim().to_owned()
+}
+
+/// A key derived from that of the group `plant`.
+fn group_key(place: &Place, id: &str) -> String {
+    let ran = place.finish(place.muster(&["derive", id, "--key-file", "emu/plant.key"]));
+    ran.ends_with(0).stdout.trim().to_owned()
+}
+
+/// Asserts that the script said what the quickstart says, and that the emulator saw what it said.
+fn sent_ten(ran: &Ran, device: &str, hub: &str) {
+    ran.ends_with(0);
+    let lines: Vec<_> = ran.stdout.lines().collect();
+    let told = [
+        "The complete registration result is",
+        device,
+        hub,
+        "initialAssignment",
+        "null",
+        "Will send telemetry from the provisioned device",
+    ];
+    assert_eq!(lines[..told.len()], told, "{ran:?}");
+    for n in 1..=10 {
+        for line in [format!("sending message #{n}"), format!("done sending message #{n}")] {
+            assert_eq!(lines.iter().filter(|told| **told == line).count(), 1, "{line}: {ran:?}");
+        }
+    }
+}
+
+/// Asserts that every device of the ledger sent ten messages, over MQTT, and that nothing went wrong.
+fn counts(ledger: &Value, devices: u64) {
+    let hub = &ledger["hubs"]["hub"];
+    for (count, value) in [
+        (&ledger["assigned"], devices),
+        (&hub["devices"], devices),
+        (&hub["senders"], devices),
+        (&hub["messages"], 10 * devices),
+        (&hub["mqtt_qos1"], 10 * devices),
+        (&ledger["mqtt"]["ended"]["disconnect"], 2 * devices),
+        (&ledger["handshakes_failed"], 0),
+        (&ledger["malformed"], 0),
+    ] {
+        assert_eq!(count.as_u64(), Some(value), "{ledger}");
+    }
+}
+
+fn quickstart_works(way: Way, options: &[&str]) {
+    let place = Place::new();
+    let arguments = ["--individual", INDIVIDUAL, "--group", "plant"];
+    let Some(bench) = Bench::start_by(way, &place, &arguments) else { return };
+    let ran = bench.quickstart(&place, ("symm-key-python-device-008", &own_key(&place)), options);
+    sent_ten(&ran, "python-device-008", bench.hub());
+    let ran = bench.quickstart(&place, ("plant-1", &group_key(&place, "plant-1")), options);
+    sent_ten(&ran, "plant-1", bench.hub());
+    let ledger = bench.stop();
+    counts(&ledger, 2);
+    let tunnels = if way == Way::Front { 4 } else { 0 };
+    assert_eq!(ledger["tunnels"].as_u64(), Some(tunnels), "{ledger}");
+    let upgrades = if options.contains(&"--websockets") { Some(4) } else { None };
+    assert_eq!(ledger["requests"]["websocket"]["101"].as_u64(), upgrades, "{ledger}");
+}
+
+#[test]
+fn an_individual_and_a_group_device_register_and_send_at_the_ports_of_the_sdk() {
+    if is_permitted() {
+        quickstart_works(Way::Direct, &[]);
+    }
+}
+
+#[test]
+fn a_script_that_knows_real_names_only_registers_and_sends_through_the_connect_front() {
+    quickstart_works(Way::Front, &[]);
+}
+
+#[test]
+fn mqtt_over_websocket_registers_and_sends_at_443_and_through_the_connect_front() {
+    if is_permitted() {
+        quickstart_works(Way::Direct, &["--websockets"]);
+    }
+    quickstart_works(Way::Front, &["--websockets"]);
+}
+
+#[test]
+fn devices_of_two_hubs_reach_each_at_an_address_of_its_own() {
+    let place = Place::new();
+    let text = "version = 1\n[enrollment.plant]\ngroup_key = \"generated\"\n[emulator.dps]\nassign = \"0s\"\n\
+                [emulator.hub]\nnorth = {}\ncontoso = { host = \"contoso.azure-devices.net\" }\n";
+    let file = place.write("two.toml", text);
+    let Some(bench) = Bench::start(&place, &[&file]) else { return };
+    let hubs = match bench.way {
+        Way::Direct => ["127.0.0.2", "127.0.0.3"],
+        Way::Front => ["north.azure-devices.net", "contoso.azure-devices.net"],
+    };
+    // Which device gets which hub comes from a hash of its id.
+    for (id, hub) in [("plant-1", hubs[0]), ("plant-2", hubs[1])] {
+        sent_ten(&bench.quickstart(&place, (id, &group_key(&place, id)), &[]), id, hub);
+    }
+    let ledger = bench.stop();
+    for hub in ["north", "contoso"] {
+        assert_eq!(ledger["hubs"][hub]["messages"], 10, "{ledger}");
+    }
+}
+
+#[test]
+fn a_wrong_key_is_refused_with_the_answer_to_the_registration() {
+    let place = Place::new();
+    let file = place.write("at-once.toml", AT_ONCE);
+    let Some(bench) = Bench::start(&place, &[&file, "--group", "plant"]) else { return };
+    let ran = bench.quickstart(&place, ("plant-1", &group_key(&place, "plant-2")), &[]);
+    ran.ends_with(1).tells(&["401"]);
+    let ledger = bench.stop();
+    // The connection was accepted; what it asked for was not.
+    assert_eq!((&ledger["mqtt"]["dps_connects"], &ledger["assigned"]), (&1.into(), &0.into()), "{ledger}");
+    assert_eq!(ledger["requests"]["mqtt.dps.register"], serde_json::json!({ "401": 1 }), "{ledger}");
+}
+
+#[test]
+fn a_disabled_enrollment_is_refused() {
+    let place = Place::new();
+    let text = "version = 1\n[enrollment.plant]\ngroup_key = \"generated\"\nenabled = false\n";
+    let file = place.write("disabled.toml", text);
+    let Some(bench) = Bench::start(&place, &[&file]) else { return };
+    let ran = bench.quickstart(&place, ("plant-1", &group_key(&place, "plant-1")), &[]);
+    ran.ends_with(1).tells(&["403"]);
+    let ledger = bench.stop();
+    assert_eq!(ledger["requests"]["mqtt.dps.register"], serde_json::json!({ "403": 1 }), "{ledger}");
+}
+
+#[test]
+fn a_registration_that_is_throttled_comes_back_when_it_was_told_to() {
+    let place = Place::new();
+    // Of two that come together one is let in, and the other ten seconds later. Unless told otherwise the SDK would come
+    // back every two.
+    let text =
+        "version = 1\n[emulator.dps]\nassign = \"0s\"\nretry_after = \"4s\"\nregistrations = \"6/min\"\n";
+    let file = place.write("throttled.toml", text);
+    let Some(bench) = Bench::start(&place, &[&file, "--group", "plant"]) else { return };
+    std::thread::scope(|scope| {
+        for id in ["plant-1", "plant-2"] {
+            let (bench, place) = (&bench, &place);
+            scope.spawn(move || {
+                sent_ten(&bench.quickstart(place, (id, &group_key(place, id)), &[]), id, bench.hub());
+            });
+        }
+    });
+    let ledger = bench.stop();
+    counts(&ledger, 2);
+    let throttled = ledger["registrations_throttled"].as_u64().expect("a count");
+    assert!((1..=3).contains(&throttled), "{ledger}");
+    assert_eq!(ledger["requests"]["mqtt.dps.register"]["429"], throttled, "{ledger}");
+}
+
+#[test]
+fn a_poll_that_is_throttled_comes_back_when_it_was_told_to() {
+    let place = Place::new();
+    // A device may poll five times in ten seconds: the sixth time, at once after the fifth, is too often.
+    let text = "version = 1\n[emulator.dps]\nassign = \"0s\"\npolls = 5\nretry_after = \"0s\"\n\
+                registrations = \"1000/min\"\n";
+    let file = place.write("polls.toml", text);
+    let Some(bench) = Bench::start(&place, &[&file, "--group", "plant"]) else { return };
+    sent_ten(
+        &bench.quickstart(&place, ("plant-1", &group_key(&place, "plant-1")), &[]),
+        "plant-1",
+        bench.hub(),
+    );
+    let ledger = bench.stop();
+    counts(&ledger, 1);
+    let polls = serde_json::json!({ "200": 1, "202": 5, "429": 1 });
+    assert_eq!(ledger["requests"]["mqtt.dps.poll"], polls, "{ledger}");
+}
