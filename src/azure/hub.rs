@@ -96,10 +96,26 @@ impl HubError {
     pub const UNAUTHORIZED: Self = Self { code: 401_002, name: "IotHubUnauthorizedAccess" };
     /// The messages of this UTC day are used up.
     pub const QUOTA_EXCEEDED: Self = Self { code: 403_002, name: "IotHubQuotaExceeded" };
+    /// As many messages from the cloud wait for the device as may.
+    pub const QUEUE_FULL: Self = Self { code: 403_004, name: "DeviceMaximumQueueDepthExceeded" };
+    /// Hubs of this tier have no such operation.
+    pub const NOT_IN_TIER: Self = Self { code: 403_010, name: "OperationNotAvailableInCurrentTier" };
     /// The device is disabled.
     pub const DEVICE_DISABLED: Self = Self { code: 403_012, name: "DeviceDisabled" };
     /// No such device in this hub.
     pub const DEVICE_NOT_FOUND: Self = Self { code: 404_001, name: "DeviceNotFound" };
+    /// The device is not connected, or does not take methods.
+    pub const DEVICE_NOT_ONLINE: Self = Self { code: 404_103, name: "DeviceNotOnline" };
+    /// There is a device of that name already.
+    pub const DEVICE_EXISTS: Self = Self { code: 409_001, name: "DeviceAlreadyExists" };
+    /// What is there is not what the caller thinks it is.
+    pub const PRECONDITION_FAILED: Self = Self { code: 412_001, name: "PreconditionFailed" };
+    /// The lock of a message from the cloud has expired.
+    pub const LOCK_LOST: Self = Self { code: 412_002, name: "DeviceMessageLockLost" };
+    /// What a device answered is not what it may answer.
+    pub const BAD_GATEWAY: Self = Self { code: 502_000, name: "BadGateway" };
+    /// The device did not answer in time.
+    pub const GATEWAY_TIMEOUT: Self = Self { code: 504_101, name: "GatewayTimeout" };
     /// The path exists, but not for this method.
     pub const METHOD_NOT_ALLOWED: Self = Self { code: 405_000, name: "MethodNotAllowed" };
     /// The body took too long to arrive. Our own choice: the real hub's limit is not published.

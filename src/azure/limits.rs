@@ -98,6 +98,55 @@ impl Tier {
         per_unit * units as u64
     }
 
+    /// Whether it has twins, direct methods and messages from the cloud: basic tiers do not.
+    pub const fn is_two_way(self) -> bool {
+        !matches!(self, Self::B1 | Self::B2 | Self::B3)
+    }
+
+    /// Reads of twins a second that a hub of `units` admits, by devices and services together.
+    pub const fn twin_reads_per_second(self, units: u32) -> f64 {
+        match self.class() {
+            0 => 100.0,
+            1 => larger(100.0, 10.0 * units as f64),
+            _ => 500.0 * units as f64,
+        }
+    }
+
+    /// The same for updates.
+    pub const fn twin_updates_per_second(self, units: u32) -> f64 {
+        self.twin_reads_per_second(units) / 2.0
+    }
+
+    /// Direct methods a second that a hub of `units` admits, counted in pieces of [`METHOD_METER_BYTES`].
+    pub const fn methods_per_second(self, units: u32) -> f64 {
+        let kilobytes = match self.class() {
+            0 => 160.0,
+            1 => 480.0,
+            _ => 24.0 * 1_024.0,
+        };
+        kilobytes * 1_024.0 / METHOD_METER_BYTES as f64 * units as f64
+    }
+
+    /// Messages to devices a minute that a hub of `units` takes; the same figures hold for calls of its registry.
+    pub const fn devicebound_per_minute(self, units: u32) -> f64 {
+        let per_unit = if self.class() == 2 { 5_000.0 } else { 100.0 };
+        per_unit * units as f64
+    }
+
+    /// Requests of devices for such messages over HTTPS, a minute.
+    pub const fn devicebound_receives_per_minute(self, units: u32) -> f64 {
+        10.0 * self.devicebound_per_minute(units)
+    }
+
+    /// Small, medium or large.
+    const fn class(self) -> u8 {
+        match self {
+            Self::F1 | Self::B1 | Self::S1 => 0,
+            Self::B2 | Self::S2 => 1,
+            Self::B3 | Self::S3 => 2,
+        }
+    }
+
     /// Bytes of payload and properties that count as one metered message.
     pub const fn meter_bytes(self) -> u64 {
         match self {
@@ -111,6 +160,13 @@ impl Tier {
         let units = size.div_ceil(self.meter_bytes());
         if units == 0 { 1 } else { units }
     }
+}
+
+/// Bytes of a direct method, request or answer, that count as one.
+pub const METHOD_METER_BYTES: u64 = 4_096;
+
+const fn larger(one: f64, other: f64) -> f64 {
+    if one > other { one } else { other }
 }
 
 /// A hub's tier and how many units of it.
@@ -134,6 +190,15 @@ mod tests {
         assert_eq!(Tier::S3.sends_per_second(2), 12_000.0);
         assert_eq!(Tier::S2.messages_per_day(4), 24_000_000);
         assert_eq!((Tier::S1.metered(100), Tier::S1.metered(6_144), Tier::F1.metered(600)), (1, 2, 2));
+        assert_eq!((Tier::S1.twin_reads_per_second(9), Tier::S2.twin_reads_per_second(20)), (100.0, 200.0));
+        assert_eq!((Tier::F1.twin_updates_per_second(1), Tier::S3.twin_updates_per_second(2)), (50.0, 500.0));
+        assert_eq!((Tier::S1.methods_per_second(2), Tier::S3.methods_per_second(1)), (80.0, 6_144.0));
+        assert_eq!(
+            (Tier::S2.devicebound_per_minute(3), Tier::S3.devicebound_per_minute(1)),
+            (300.0, 5_000.0)
+        );
+        assert_eq!(Tier::S3.devicebound_receives_per_minute(1), 50_000.0);
+        assert_eq!(Tier::ALL.map(Tier::is_two_way), [true, false, true, false, true, false, true]);
         assert_eq!(Tier::ALL.map(Tier::name), Tier::NAMES);
         assert_eq!(Tier::from_name("S2"), Some(Tier::S2));
         assert_eq!(Tier::from_name("s2"), None);

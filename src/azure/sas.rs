@@ -79,6 +79,12 @@ impl Form {
     }
 }
 
+/// The policy that may do everything at a hub, as every hub has it from its start.
+pub const HUB_OWNER_POLICY: &str = "iothubowner";
+
+/// The policy that may do everything at DPS, as every DPS has it from its start.
+pub const DPS_OWNER_POLICY: &str = "provisioningserviceowner";
+
 /// Builds a token for `resource` that expires at `expiry`, cut to whole seconds.
 ///
 /// * `resource`: not yet percent-encoded: [`dps_resource`] or [`hub_resource`]
