@@ -53,6 +53,14 @@ names! {
         Send = "send",
         /// Of the token of a hub connection, by connecting anew, until usable; due some time before the old one expires.
         Renew = "renew",
+        /// The question for its twin, until the hub answered; due when the device has connected.
+        TwinGet = "twin_get",
+        /// A report of properties, until the hub took it; due on a grid, or when the device knows its twin.
+        TwinReport = "twin_report",
+        /// The answer to a direct method, until the hub confirmed it; due when the method arrives.
+        MethodReply = "method_reply",
+        /// A message from the cloud, until it is settled; due when it arrives.
+        C2dReceive = "c2d_receive",
     }
 }
 
@@ -73,6 +81,10 @@ names! {
         MqttSubscribe = "mqtt.subscribe",
         /// PUBLISH of QoS 1 to the hub until PUBACK.
         MqttPublish = "mqtt.publish",
+        /// The question for a twin until the answer.
+        TwinGet = "twin.get",
+        /// A report of properties until the answer.
+        TwinReport = "twin.report",
     }
 }
 
@@ -178,6 +190,8 @@ names! {
         RunEnded = "run ended before its turn",
         /// The run was interrupted before its turn.
         Interrupted = "interrupted before its turn",
+        /// The connection that it was for ended.
+        Disconnected = "connection ended before its turn",
     }
 }
 

@@ -325,7 +325,7 @@ impl Life {
         let waits = self.limits.waits;
         let wait = match step.kind {
             StepKind::Connect | StepKind::Renew => waits.before_hub(step.failures, &failure, &mut self.draws),
-            StepKind::Register | StepKind::Send => waits.before_dps(step.failures, &failure, &mut self.draws),
+            _ => waits.before_dps(step.failures, &failure, &mut self.draws),
         };
         let at = now + wait;
         if at < step.deadline {

@@ -206,7 +206,13 @@ impl Link {
                 let (hub, (started, finished)) =
                     opened.inspect_err(|_| Self::book_greeting(world, profile, Party::Hub, None))?;
                 Self::book_greeting(world, profile, Party::Hub, Some(finished.since(started)));
-                Hub::Mqtt(Box::new(hub))
+                let mut hub = Box::new(hub);
+                let filters = profile.chores.filters(device_id);
+                let subscribed = hub.subscribe(world.agenda.clock(), &filters).await?;
+                if let Some((started, finished)) = subscribed {
+                    Self::book_subscription(world, profile, finished.since(started));
+                }
+                Hub::Mqtt(hub)
             }
         });
         Ok(())
@@ -244,9 +250,12 @@ impl Link {
         let (started, finished) = opened.connect;
         Self::book_greeting(world, profile, Party::Dps, Some(finished.since(started)));
         let (started, finished) = opened.subscribe;
-        let took = finished.since(started);
-        world.recorder.borrow_mut().exchange(profile.population, Exchange::MqttSubscribe, took, true);
+        Self::book_subscription(world, profile, finished.since(started));
         Ok(Dps::Mqtt(Box::new(dps)))
+    }
+
+    fn book_subscription(world: &World, profile: &Profile, took: Duration) {
+        world.recorder.borrow_mut().exchange(profile.population, Exchange::MqttSubscribe, took, true);
     }
 
     /// * `took`: `None` if it did not work

@@ -19,6 +19,7 @@ mod mqtt;
 mod mqtt_tests;
 pub mod outbox;
 pub mod habits;
+pub mod two_way;
 pub mod world;
 
 use hub::suspicion::{Gone, Suspicion};
@@ -26,6 +27,7 @@ use hub::{Event, Hub};
 use life::{Call, Ended, Happened, Life, Next};
 use link::Link;
 use outbox::{Outbox, Tick};
+use two_way::Errands;
 use world::{Identity, Narration, Phase, Profile, Route, World};
 
 /// How long an orderly end of a connection may take; a peer that does not read is left.
@@ -56,6 +58,7 @@ pub fn live(
         renewing: None,
         life,
         outbox: Outbox::default(),
+        errands: (!profile.chores.is_empty()).then(Box::default),
         not_before: None,
         sent_any: false,
         suspicion: Suspicion::default(),
@@ -74,6 +77,8 @@ struct Device {
     life: Life,
     link: Link,
     outbox: Outbox,
+    /// `None` for a device that does nothing but send.
+    errands: Option<Box<Errands>>,
     /// The hub asked for no message before this.
     not_before: Option<Instant>,
     sent_any: bool,
@@ -138,7 +143,7 @@ impl Device {
         deadline: Instant,
         seen: &mut Phase,
     ) -> Option<Happened> {
-        let Self { life, link, outbox, world, profile, .. } = self;
+        let Self { life, link, outbox, errands, world, profile, .. } = self;
         let mut attempt = std::pin::pin!(async {
             link.wait(world, at).await;
             let now = world.agenda.now();
@@ -167,6 +172,7 @@ impl Device {
                 }
                 // None of them can be under way: there is no hub connection.
                 _ = outbox.tick(world, profile) => {}
+                () = tend(errands, world, profile) => {}
             }
         }
     }
@@ -207,6 +213,9 @@ impl Device {
         if connected {
             self.world.recorder.borrow_mut().device_connected(self.profile.population);
             self.outbox.start(&self.profile, self.n, now);
+            if let Some(errands) = &mut self.errands {
+                errands.connected(&self.world, &self.profile);
+            }
         }
     }
 
@@ -241,7 +250,7 @@ impl Device {
         let (world, profile) = (Rc::clone(&self.world), Rc::clone(&self.profile));
         let mut seen = world.stop.phase();
         let mut left = Box::pin(world.stop.left(seen));
-        let mut renewal_wait = None;
+        let mut wait = None;
         loop {
             if seen == Phase::Over {
                 return self.abandon();
@@ -251,7 +260,7 @@ impl Device {
             match renewal {
                 Some(renewal) if renewal.due <= now => {
                     let ready = *self.renewing.get_or_insert(now);
-                    if self.outbox.awaits_none() || renewal.by <= now {
+                    if self.awaits_none() || renewal.by <= now {
                         return self.renew(renewal.due, ready);
                     }
                 }
@@ -259,11 +268,16 @@ impl Device {
                     if let Err(failure) = self.hand_over() {
                         return self.disconnect(Some(failure), &[], Cause::ConnectionLost);
                     }
+                    if let Some(errands) = &mut self.errands
+                        && let Err(failure) = errands.attend(&world, &profile, self.link.hub.as_mut())
+                    {
+                        world.narrate(Narration::Failed(&failure));
+                    }
                 }
             }
             let next_due = self.outbox.next_due(&world, &profile);
-            if self.outbox.is_idle() {
-                let holds = profile.hold && seen == Phase::Running && profile.sending.is_none();
+            if self.is_idle() {
+                let holds = seen == Phase::Running && profile.waits_for_more();
                 match next_due {
                     None if !holds => return self.leave_hub(None),
                     Some(due) if !profile.stays_connected() && due.since(now) > profile.keep_connection => {
@@ -276,7 +290,10 @@ impl Device {
                 return self.disconnect(None, &[], Cause::ConnectionLost);
             };
             let is_renewing = self.renewing.is_some();
-            let at = |renewal: link::Renewal| if is_renewing { renewal.by } else { renewal.due };
+            let at = renewal.map(|renewal| if is_renewing { renewal.by } else { renewal.due });
+            let errands = self.errands.as_ref();
+            let errand = errands.and_then(|errands| errands.next(&world, &profile, !is_renewing));
+            let next = at.into_iter().chain(errand).min();
             tokio::select! {
                 biased;
                 event = hub.event(world.agenda.clock()) => {
@@ -292,13 +309,23 @@ impl Device {
                     }
                 }
                 () = until(&world, self.not_before) => {}
-                () = wait_for(&world, &mut renewal_wait, renewal.map(at)) => {}
+                () = wait_for(&world, &mut wait, next) => {}
                 phase = &mut left => {
                     seen = phase;
                     left = Box::pin(world.stop.left(seen));
                 }
             }
         }
+    }
+
+    /// Whether nothing is owed now.
+    fn is_idle(&self) -> bool {
+        self.outbox.is_idle() && self.errands.as_ref().is_none_or(|errands| errands.is_idle())
+    }
+
+    /// Whether nothing was sent that is not answered.
+    fn awaits_none(&self) -> bool {
+        self.outbox.awaits_none() && self.errands.as_ref().is_none_or(|errands| errands.awaits_none())
     }
 
     /// Takes a report of the hub connection; `false` when the connection is gone.
@@ -335,6 +362,20 @@ impl Device {
                 let took = finished.since(started);
                 world.recorder.borrow_mut().exchange(profile.population, exchange, took, false);
                 world.narrate(Narration::Failed(&failure));
+            }
+            Event::Told { packet_id, finished } => {
+                if let Some(errands) = &mut self.errands {
+                    errands.confirmed(world, profile, packet_id, finished);
+                }
+            }
+            Event::Arrived { message, at } => {
+                // A service may send what it likes to a device that asked for nothing.
+                if let Some(errands) = &mut self.errands
+                    && let Err(failure) = errands.arrived(world, profile, &message, at)
+                {
+                    self.disconnect(Some(failure), &[], Cause::ConnectionLost);
+                    return false;
+                }
             }
             Event::Lost { failure, unsent } => {
                 let cause = self.suspect(failure.as_ref());
@@ -402,6 +443,9 @@ impl Device {
         self.link.drop_hub();
         self.renewing = None;
         let again = self.outbox.lost(&self.world, &self.profile, unsent, cause);
+        if let Some(errands) = &mut self.errands {
+            errands.lost(&self.world, &self.profile, cause);
+        }
         self.world.recorder.borrow_mut().device_disconnected(self.profile.population);
         if let Some(failure) = &failure {
             // The loss of a connection is one failed attempt, and so is each message that has to go again.
@@ -412,12 +456,13 @@ impl Device {
             self.world.narrate(Narration::Failed(failure));
         }
         let next = self.outbox.next_due(&self.world, &self.profile);
+        let waits = self.world.stop.phase() == Phase::Running && self.profile.waits_for_more();
         // With a message waiting, at once; else with the next message: an idle HTTPS device has no need of a connection.
         let failure = failure.unwrap_or_else(|| Failure::new(Class::Closed, "the hub closed the connection"));
         match next.filter(|_| self.outbox.is_idle()) {
             Some(_) if self.profile.stays_connected() => self.life.lost(now, now, &failure),
             Some(due) => self.life.lost(now, due.max(now), &failure),
-            None if self.outbox.is_idle() && self.profile.sending.is_some() => self.life.finish(),
+            None if self.outbox.is_idle() && self.profile.sending.is_some() && !waits => self.life.finish(),
             None => self.life.lost(now, now, &failure),
         }
     }
@@ -425,8 +470,11 @@ impl Device {
     /// Makes the hub connection anew, for the sake of its token. What nobody confirmed by now is unknown, or goes again.
     fn renew(&mut self, due: Instant, ready: Instant) {
         self.renewing = None;
-        if !self.outbox.awaits_none() {
+        if !self.awaits_none() {
             self.outbox.lost(&self.world, &self.profile, &[], Cause::ConnectionLost);
+            if let Some(errands) = &mut self.errands {
+                errands.lost(&self.world, &self.profile, Cause::ConnectionLost);
+            }
         }
         let mut books = self.world.recorder.borrow_mut();
         books.device_disconnected(self.profile.population);
@@ -490,7 +538,18 @@ impl Device {
             self.outbox.notice(&self.world, &self.profile);
         }
         self.outbox.abandon(&self.world, &self.profile, cause, reason);
+        if let Some(errands) = &mut self.errands {
+            errands.abandon(&self.world, &self.profile, cause, reason);
+        }
         self.world.recorder.borrow_mut().device_finished(self.profile.population);
+    }
+}
+
+/// Does what errands need while there is no hub.
+async fn tend(errands: &mut Option<Box<Errands>>, world: &World, profile: &Profile) {
+    match errands {
+        Some(errands) => errands.tend(world, profile).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -566,6 +625,7 @@ mod tests {
                 send_deadline: Duration::from_secs(30),
                 keep_connection: Duration::from_secs(60),
                 sending: None,
+                chores: two_way::Chores::default(),
                 connects: true,
                 hold: false,
             });

@@ -1,5 +1,6 @@
 //! What a device does over MQTT at DPS and hub alike: the greeting, subscribing, keep-alive.
 
+use std::collections::VecDeque;
 use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -20,6 +21,9 @@ const MAX_PACKET: u32 = 128 * 1024;
 
 /// The shortest wait for the answer to a ping.
 const MIN_PING_WAIT: Duration = Duration::from_secs(5);
+
+/// Messages that may come before a subscription is confirmed: as many as a hub keeps for a device.
+const MAX_EARLY: usize = 50;
 
 /// Bytes of messages that may wait while there is something to read.
 const PATIENCE: usize = 4 * 1024;
@@ -50,6 +54,8 @@ pub(super) struct Session {
     /// Armed for some instant at or before the next ping is due; put off when it fires, and not with every packet.
     timer: Option<Pin<Box<Sleep>>>,
     is_open: bool,
+    /// Whether the service has kept the session of an earlier connection.
+    is_resumed: bool,
     last_packet_id: u16,
     /// Whether the counter has begun anew.
     wrapped: bool,
@@ -74,12 +80,16 @@ impl Session {
             pinged: None,
             timer: None,
             is_open: true,
+            is_resumed: false,
             last_packet_id: 0,
             wrapped: false,
         };
         session.packets.send(&connect);
         match session.next(clock).await? {
-            Packet::Connack(connack) => accepted(&connack)?,
+            Packet::Connack(connack) => {
+                accepted(&connack)?;
+                session.is_resumed = connack.session_present();
+            }
             other => return Err(unexpected(&other)),
         }
         Ok((session, (started, clock.now())))
@@ -90,23 +100,57 @@ impl Session {
     /// # Errors
     /// [`Class::Rejected`] if the service refuses, else what the network did.
     pub(super) async fn subscribe(&mut self, clock: &Clock, filter: &str) -> Result<Span, Failure> {
+        self.subscribe_to(clock, &[filter.to_owned()], &mut VecDeque::new()).await
+    }
+
+    /// Subscribes to all of `filters` at once; messages that come before the answer go to `early`, and are confirmed.
+    ///
+    /// # Errors
+    /// As [`Self::subscribe`]; also when more comes than a hub keeps for a device.
+    pub(super) async fn subscribe_to(
+        &mut self,
+        clock: &Clock,
+        filters: &[String],
+        early: &mut VecDeque<Publish>,
+    ) -> Result<Span, Failure> {
         let id = self.next_packet_id();
-        let wanted = SubEntry::new(filter, SubOpts::new().set_qos(Qos::AtLeastOnce))
-            .and_then(|entry| Subscribe::builder().packet_id(id).entries(vec![entry]).build())
+        let options = SubOpts::new().set_qos(Qos::AtLeastOnce);
+        let entries: Result<Vec<_>, _> =
+            filters.iter().map(|filter| SubEntry::new(filter.as_str(), options)).collect();
+        let wanted = entries
+            .and_then(|entries| Subscribe::builder().packet_id(id).entries(entries).build())
             .map_err(|error| unfit(&format!("{error:?}")))?;
         let started = clock.now();
         self.packets.send(&wanted);
         self.last_sent = started;
-        match self.next(clock).await? {
-            Packet::Suback(suback) if suback.packet_id() == id => match suback.return_codes()[..] {
-                [SubackReturnCode::Failure] => {
-                    Err(Failure::new(Class::Rejected, &format!("the subscription to {filter} was refused")))
+        loop {
+            match self.next(clock).await? {
+                Packet::Suback(suback) if suback.packet_id() == id => {
+                    let codes = suback.return_codes();
+                    if codes.len() != filters.len() {
+                        let what = "a SUBACK for another number of subscriptions";
+                        return Err(Failure::new(Class::BadAnswer, what));
+                    }
+                    return match codes.iter().position(|code| *code == SubackReturnCode::Failure) {
+                        None => Ok((started, clock.now())),
+                        Some(at) => {
+                            let what = format!("the subscription to {} was refused", filters[at]);
+                            Err(Failure::new(Class::Rejected, &what))
+                        }
+                    };
                 }
-                [_] => Ok((started, clock.now())),
-                _ => Err(Failure::new(Class::BadAnswer, "a SUBACK for another number of subscriptions")),
-            },
-            other => Err(unexpected(&other)),
+                Packet::Publish(message) if early.len() < MAX_EARLY => {
+                    self.confirm(&message);
+                    early.push_back(message);
+                }
+                other => return Err(unexpected(&other)),
+            }
         }
+    }
+
+    /// Whether the service has kept the session of an earlier connection, with its subscriptions.
+    pub(super) fn is_resumed(&self) -> bool {
+        self.is_resumed
     }
 
     /// From now on, messages wait until what has come in is read, so that a device which has fallen behind sends several

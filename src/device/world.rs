@@ -11,6 +11,7 @@ use super::dps::Assigned;
 use super::habits::{Habits, Skew, TokenLife};
 use super::hub::{Envelope, Resend};
 use super::life::Limits;
+use super::two_way::Chores;
 use crate::azure::keys::{DeviceKey, GroupKey};
 use crate::azure::protocol::Protocol;
 use crate::net::dial::{Endpoint, Network};
@@ -71,6 +72,8 @@ pub struct Profile {
     pub keep_connection: Duration,
     /// What devices send.
     pub sending: Option<Sending>,
+    /// What they do besides, over MQTT.
+    pub chores: Chores,
     /// Whether devices go on to their hub once they are registered.
     pub connects: bool,
     /// Whether the run has an end of its own: until then, devices that send nothing stay connected, and a device that
@@ -102,6 +105,11 @@ impl Profile {
     /// Whether a device keeps its hub connection while nothing is due for long.
     pub fn stays_connected(&self) -> bool {
         self.connect.is_mqtt()
+    }
+
+    /// Whether a device has something to wait for at its hub, whatever it has sent: until the run ends, if it has an end.
+    pub fn waits_for_more(&self) -> bool {
+        self.hold && (self.sending.is_none() || !self.chores.is_empty())
     }
 }
 

@@ -220,6 +220,7 @@ fn profile(setup: &Setup, index: usize, population: &Population) -> Profile {
         keep_alive_s: u16::try_from(population.keep_alive.as_secs()).unwrap_or(u16::MAX),
         keep_connection: population.keep_connection,
         sending,
+        chores: population.chores.clone(),
         connects: population.connect.is_some(),
         hold: plan.duration.is_some(),
     }

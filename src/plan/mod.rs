@@ -23,6 +23,7 @@ pub mod threshold;
 
 pub use crate::azure::protocol::Protocol;
 pub use crate::device::habits::{Behave, Skew, TokenLife};
+pub use crate::device::two_way::{Chores, MethodChores, TwinChores};
 pub use arrival::{Arrival, Starts};
 pub use place::Place;
 pub use roster::{IdPattern, Roster};
@@ -227,6 +228,8 @@ pub struct Population {
     pub keep_connection: Duration,
     /// What they send; `None` for devices that only connect.
     pub telemetry: Option<Telemetry>,
+    /// What they do besides: twins, methods, messages from the cloud.
+    pub chores: Chores,
 }
 
 impl Population {

@@ -156,8 +156,14 @@ fn defaults(populations: &[Population]) -> Vec<Threshold> {
             StepKind::Register => population.provision.is_some(),
             StepKind::Connect => population.connect.is_some(),
             StepKind::Send => population.telemetry.is_some(),
-            // Most runs end before a token does.
-            StepKind::Renew => false,
+            StepKind::TwinGet => population.chores.twin.as_ref().is_some_and(|twin| twin.gets),
+            StepKind::TwinReport => population
+                .chores
+                .twin
+                .as_ref()
+                .is_some_and(|twin| twin.reports || twin.report_every.is_some()),
+            // Most runs end before a token does, and others decide what comes from the cloud.
+            StepKind::Renew | StepKind::MethodReply | StepKind::C2dReceive => false,
         })
     };
     let kinds = StepKind::ALL.iter().copied().filter(|kind| made(*kind));

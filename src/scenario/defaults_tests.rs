@@ -12,6 +12,7 @@ const PAYLOADS: &str = "version = 1\n[fleet.devices]\ncount = 1\n[fleet.devices.
 const GROUP: &str = "version = 1\n[enrollment.plant]\ngroup_key = 'generated'\n[fleet.devices]\ncount = 1\n";
 const HUBS: &str = "version = 1\n[fleet.devices]\ncount = 1\n[emulator.hub.north]\n";
 const HTTPS: &str = "version = 1\nfleet.devices.count = 1\nfleet.devices.connect = 'https'\n";
+const TWINS: &str = "version = 1\n[fleet.devices]\ncount = 1\ntwin = {}\nmethods = {}\nc2d = {}\n";
 const AZURE: &str = "version = 1\n[target]\nkind = 'azure'\nid_scope = 'x'\nallow = ['*.azure-devices.net']\n\
     [enrollment.plant]\ngroup_key = 'stdin'\n[fleet.devices]\ncount = 1\n";
 
@@ -25,6 +26,9 @@ fn places() -> Vec<(&'static Table, &'static str, &'static [&'static str])> {
         (&keys::FLEET, "fleet.devices.", &[EMULATOR, AZURE, HTTPS]),
         (&keys::BURST, "fleet.devices.start.burst.", &[EMULATOR]),
         (&keys::DEADLINE, "fleet.devices.deadline.", &[EMULATOR, AZURE]),
+        (&keys::TWIN, "fleet.devices.twin.", &[TWINS]),
+        (&keys::METHODS, "fleet.devices.methods.", &[TWINS]),
+        (&keys::C2D, "fleet.devices.c2d.", &[TWINS]),
         (&keys::TOKEN, "fleet.devices.token.", &[EMULATOR, AZURE]),
         (&keys::TELEMETRY, "fleet.devices.telemetry.", &[EMULATOR]),
         (&keys::ON_CHANGE, "fleet.devices.telemetry.on_change.", &[CHANGES]),

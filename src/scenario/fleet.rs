@@ -7,7 +7,7 @@ use crate::document::node::{Node, Text};
 use crate::document::source::Origin;
 use crate::document::values::{duration, durations, read_node};
 use crate::document::{Diagnostics, Given, Reader, Spanned};
-use crate::plan::{Arrival, Behave, OnChange, Protocol, SignWith, Skew};
+use crate::plan::{Arrival, Behave, Chores, MethodChores, OnChange, Protocol, SignWith, Skew, TwinChores};
 use crate::scenario::enrollment::check_name;
 use crate::scenario::{keys, payload};
 use crate::units::Rate;
@@ -37,6 +37,9 @@ pub(super) struct Fleet {
     pub(super) keep_alive: Given<Duration>,
     pub(super) keep_connection: Given<Duration>,
     pub(super) telemetry: Option<Telemetry>,
+    pub(super) chores: Chores,
+    /// The tables that ask for them.
+    pub(super) chore_origins: Vec<(&'static str, Origin)>,
 }
 
 /// When devices start.
@@ -112,7 +115,32 @@ pub(super) fn read(name: String, reader: &Reader<'_>, diagnostics: &mut Diagnost
         keep_alive: reader.duration("keep_alive", diagnostics),
         keep_connection: reader.duration("keep_connection", diagnostics),
         telemetry: reader.table("telemetry", diagnostics).map(|table| telemetry(&table, diagnostics)),
+        chores: chores(reader, diagnostics),
+        chore_origins: ["twin", "methods", "c2d"]
+            .into_iter()
+            .filter(|name| !reader.is_absent(name))
+            .map(|name| (name, reader.key_origin(name)))
+            .collect(),
     }
+}
+
+fn chores(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Chores {
+    let twin = reader.table("twin", diagnostics).map(|table| {
+        let mut when = |name| table.choice(name, diagnostics).map(|when| when == "on-connect");
+        let (gets, reports) = (when("get").or(true), when("report").or(false));
+        TwinChores {
+            gets,
+            reports,
+            report_every: table.duration("report_every", diagnostics).value().copied(),
+            desired: table.boolean("desired", diagnostics).or(false),
+        }
+    });
+    let methods = reader.table("methods", diagnostics).map(|table| MethodChores {
+        reply_after: table.duration("reply_after", diagnostics).or(Duration::ZERO),
+        status: i32::try_from(table.count("status", diagnostics).or(200)).unwrap_or(200),
+    });
+    let c2d = reader.table("c2d", diagnostics).map(|table| table.choice("settle", diagnostics));
+    Chores { twin, methods, takes_messages: c2d.is_some() }
 }
 
 fn skew(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Given<Skew> {

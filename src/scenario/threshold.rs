@@ -305,7 +305,7 @@ mod tests {
             ("send.response.p100", "below p100"),
             ("send.response.p0", "above p0"),
             ("send.response.p99.", "such as p50"),
-            ("latency", "steps: `register`, `connect`, `send` or `renew`"),
+            ("latency", "steps: `register`, `connect`, `send`, `renew`, `twin_get`"),
             ("", "write for example"),
             ("[x].share", "did you mean"),
             ("send[x", "write for example"),

@@ -124,6 +124,10 @@ pub struct HubHabits {
     pub clean_session: bool,
     /// How the token is written.
     pub token: Form,
+    /// MQTT: the quality of service of requests about the twin.
+    pub twin_qos: Qos,
+    /// MQTT: the quality of service of answers to methods.
+    pub reply_qos: Qos,
     /// HTTPS: whether a message goes in chunks, with `iothub-to`, instead of with its length.
     pub chunked: bool,
 }
@@ -266,6 +270,8 @@ static MUSTER: Habits = Habits {
         // As the SDKs do: subscriptions and queued messages survive a reconnect.
         clean_session: false,
         token: Form::PLAIN,
+        twin_qos: Qos::AtMostOnce,
+        reply_qos: Qos::AtLeastOnce,
         chunked: false,
     },
     keep_alive: MINUTE,
@@ -298,6 +304,8 @@ static PYTHON: Habits = Habits {
         agent: "azure-iot-device-iothub-py/2.14.0(3.11.2;Linux #1 SMP;x86_64)",
         clean_session: false,
         token: Form::PLAIN,
+        twin_qos: Qos::AtLeastOnce,
+        reply_qos: Qos::AtLeastOnce,
         chunked: false,
     },
     keep_alive: MINUTE,
@@ -333,6 +341,8 @@ static NODE: Habits = Habits {
         agent: "azure-iot-device/1.18.4 (node v20.20.2; Linux 6.1.0; x64)",
         clean_session: false,
         token: Form::PLAIN,
+        twin_qos: Qos::AtMostOnce,
+        reply_qos: Qos::AtMostOnce,
         chunked: true,
     },
     keep_alive: Duration::from_secs(180),
@@ -368,6 +378,8 @@ static C: Habits = Habits {
         agent: "iothubclient/1.15.0 (native; Linux; x86_64)",
         clean_session: false,
         token: Form { spelling: ResourceSpelling::LowerCaseHex, ..Form::PLAIN },
+        twin_qos: Qos::AtMostOnce,
+        reply_qos: Qos::AtMostOnce,
         chunked: false,
     },
     keep_alive: Duration::from_secs(240),

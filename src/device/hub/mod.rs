@@ -2,6 +2,7 @@
 
 use crate::azure::hub::{ErrorBody, HubError};
 use crate::azure::protocol::Protocol;
+use crate::net::mqtt::Publish;
 use crate::payload::{Payload, Rendered};
 use crate::step::{Class, Exchange, Failure};
 use crate::text::Untrusted;
@@ -150,6 +151,20 @@ pub enum Event {
     },
     /// The hub confirmed a message that it had confirmed before.
     AcknowledgedAgain,
+    /// The hub confirmed a packet of [`mqtt::HubMqtt::tell`].
+    Told {
+        /// Its packet id.
+        packet_id: u16,
+        /// When the confirmation was decoded.
+        finished: Instant,
+    },
+    /// The hub sent something of its own accord; it is confirmed, if that was asked for.
+    Arrived {
+        /// What it sent.
+        message: Box<Publish>,
+        /// When it was decoded.
+        at: Instant,
+    },
     /// The hub refused the message.
     Refused {
         /// Its number.
@@ -171,7 +186,7 @@ pub enum Event {
 }
 
 /// The failure that a hub's error status and body stand for.
-fn refusal(status: u16, body: &[u8]) -> Failure {
+pub(super) fn refusal(status: u16, body: &[u8]) -> Failure {
     let is_quota = status == HubError::QUOTA_EXCEEDED.status()
         && serde_json::from_slice::<ErrorBody>(body)
             .is_ok_and(|error| error.name() == Some(HubError::QUOTA_EXCEEDED.name));

@@ -27,6 +27,10 @@ pub struct HubMqtt {
     unwritten: VecDeque<UnderWay>,
     /// Whether a message was ever confirmed here.
     confirmed_any: bool,
+    /// Packet ids of what was told with QoS 1 and is not confirmed.
+    told: Vec<u16>,
+    /// What came while subscriptions were waited for.
+    early: VecDeque<Publish>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -93,8 +97,50 @@ impl HubMqtt {
             unconfirmed: VecDeque::new(),
             unwritten: VecDeque::new(),
             confirmed_any: false,
+            told: Vec::new(),
+            early: VecDeque::new(),
         };
         Ok((hub, connect))
+    }
+
+    /// Subscribes to `filters`, unless the hub has kept the session in which the device did; when that was asked for and when
+    /// it was granted.
+    ///
+    /// # Errors
+    /// What the hub refuses, or the network does.
+    pub async fn subscribe(&mut self, clock: &Clock, filters: &[String]) -> Result<Option<Span>, Failure> {
+        if filters.is_empty() || self.session.is_resumed() {
+            return Ok(None);
+        }
+        self.session.subscribe_to(clock, filters, &mut self.early).await.map(Some)
+    }
+
+    /// Tells the hub something that is no message of the device; with QoS 1, gives the packet id that
+    /// [`Event::Told`] will name.
+    ///
+    /// # Errors
+    /// When topic or body do not fit a packet; nothing is sent then.
+    pub fn tell(
+        &mut self,
+        clock: &Clock,
+        topic: &str,
+        body: &[u8],
+        qos: Qos,
+    ) -> Result<Option<u16>, Failure> {
+        let packet_id = match qos {
+            Qos::AtMostOnce => None,
+            Qos::AtLeastOnce => Some(self.free_packet_id()),
+        };
+        let publish = Publish::builder().topic_name(topic).and_then(|publish| {
+            let publish = match packet_id {
+                Some(id) => publish.qos(net::Qos::AtLeastOnce).packet_id(id),
+                None => publish,
+            };
+            publish.payload(body).build()
+        });
+        self.session.publish(clock.now(), &publish.map_err(|error| unfit(&format!("{error:?}")))?);
+        self.told.extend(packet_id);
+        Ok(packet_id)
     }
 
     /// Hands a message over; an [`Event`] tells what comes of it. Gives the packet id of a message of QoS 1.
@@ -129,7 +175,7 @@ impl HubMqtt {
     fn free_packet_id(&mut self) -> u16 {
         loop {
             let id = self.session.next_packet_id();
-            if !self.unconfirmed.iter().any(|message| message.packet_id == id) {
+            if !self.unconfirmed.iter().any(|message| message.packet_id == id) && !self.told.contains(&id) {
                 return id;
             }
         }
@@ -162,36 +208,41 @@ impl HubMqtt {
     }
 
     fn poll_event(&mut self, context: &mut Context<'_>, clock: &Clock) -> Poll<Event> {
-        loop {
-            let lost = |failure| Poll::Ready(Event::Lost { failure: Some(failure), unsent: Vec::new() });
-            match self.session.poll_next(context, clock) {
-                Poll::Pending if self.session.is_written() => {
-                    let Some(message) = self.unwritten.pop_front() else { return Poll::Pending };
-                    let UnderWay { sequence, started, .. } = message;
-                    return Poll::Ready(Event::Written { sequence, started, finished: clock.now() });
-                }
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(Packet::Puback(id))) => {
-                    let at = self.unconfirmed.iter().position(|message| message.packet_id == id);
-                    if let Some(UnderWay { sequence, started, .. }) =
-                        at.and_then(|at| self.unconfirmed.remove(at))
-                    {
-                        self.confirmed_any = true;
-                        let finished = clock.now();
-                        return Poll::Ready(Event::Acknowledged { sequence, started, finished });
-                    }
-                    if self.session.has_used(id) {
-                        return Poll::Ready(Event::AcknowledgedAgain);
-                    }
-                    return lost(Failure::new(
-                        Class::BadAnswer,
-                        &format!("PUBACK of {id}, which was never sent"),
-                    ));
-                }
-                Poll::Ready(Ok(Packet::Publish(message))) => self.session.confirm(&message),
-                Poll::Ready(Ok(other)) => return lost(unexpected(&other)),
-                Poll::Ready(Err(failure)) => return lost(failure),
+        if let Some(message) = self.early.pop_front() {
+            return Poll::Ready(Event::Arrived { message: Box::new(message), at: clock.now() });
+        }
+        let lost = |failure| Poll::Ready(Event::Lost { failure: Some(failure), unsent: Vec::new() });
+        match self.session.poll_next(context, clock) {
+            Poll::Pending if self.session.is_written() => {
+                let Some(message) = self.unwritten.pop_front() else { return Poll::Pending };
+                let UnderWay { sequence, started, .. } = message;
+                Poll::Ready(Event::Written { sequence, started, finished: clock.now() })
             }
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(Packet::Puback(id))) => {
+                let at = self.unconfirmed.iter().position(|message| message.packet_id == id);
+                if let Some(UnderWay { sequence, started, .. }) =
+                    at.and_then(|at| self.unconfirmed.remove(at))
+                {
+                    self.confirmed_any = true;
+                    let finished = clock.now();
+                    return Poll::Ready(Event::Acknowledged { sequence, started, finished });
+                }
+                if let Some(at) = self.told.iter().position(|told| *told == id) {
+                    self.told.swap_remove(at);
+                    return Poll::Ready(Event::Told { packet_id: id, finished: clock.now() });
+                }
+                if self.session.has_used(id) {
+                    return Poll::Ready(Event::AcknowledgedAgain);
+                }
+                lost(Failure::new(Class::BadAnswer, &format!("PUBACK of {id}, which was never sent")))
+            }
+            Poll::Ready(Ok(Packet::Publish(message))) => {
+                self.session.confirm(&message);
+                Poll::Ready(Event::Arrived { message: Box::new(message), at: clock.now() })
+            }
+            Poll::Ready(Ok(other)) => lost(unexpected(&other)),
+            Poll::Ready(Err(failure)) => lost(failure),
         }
     }
 

@@ -107,6 +107,24 @@ pub static FLEET: Table = Table {
         )
         .default("\"60s\""),
         Key::new(
+            "twin",
+            Shape::Table(&TWIN),
+            "{ get = \"on-connect\", report_every = \"60s\", desired = true }",
+            "Over mqtt: what the devices do with their twins, in the steps twin_get and twin_report; nothing by default.",
+        ),
+        Key::new(
+            "methods",
+            Shape::Table(&METHODS),
+            "{ reply_after = \"20ms\", status = 200 }",
+            "Over mqtt: how the devices answer direct methods, in the step method_reply; not at all by default.",
+        ),
+        Key::new(
+            "c2d",
+            Shape::Table(&C2D),
+            "{ settle = \"complete\" }",
+            "Over mqtt: the devices take messages from the cloud, in the step c2d_receive; not by default.",
+        ),
+        Key::new(
             "telemetry",
             Shape::Table(&TELEMETRY),
             "{ every = \"10s\" }",
@@ -116,10 +134,7 @@ pub static FLEET: Table = Table {
     later: &[
         Later::new("reconnect", "`reconnect` is how devices come back after a lost connection"),
         Later::new("retry", "`retry` is how devices repeat what failed"),
-        Later::new("twin", "`twin` is what devices do with their twins"),
-        Later::new("methods", "`methods` is how devices answer direct methods"),
         Later::new("tls", "`tls` is how devices open TLS: versions and resumption"),
-        Later::new("commands", "`commands` is how devices take messages from the cloud"),
     ],
     one_of: &[OneOf::at_most(&["id", "ids"], "devices are numbered or listed")],
 };
@@ -245,6 +260,81 @@ pub static TOKEN: Table = Table {
             "A renewal comes by up to this earlier, drawn anew each time, so that devices that connected together do not renew together; 0s by default.",
         )
         .default("\"0s\""),
+    ],
+    later: &[],
+    one_of: &[],
+};
+
+/// `twin` of a fleet.
+pub static TWIN: Table = Table {
+    name: "[fleet.NAME.twin]",
+    about: "What devices do with their twins.",
+    keys: &[
+        Key::new("get", WHEN, "\"on-connect\"", "When a device reads its twin: on-connect by default, or never.")
+            .default("\"on-connect\""),
+        Key::new(
+            "report",
+            WHEN,
+            "\"on-connect\"",
+            "When a device reports besides: on-connect is when it has read its twin, if it does; never by default.",
+        )
+        .default("\"never\""),
+        Key::new(
+            "report_every",
+            POSITIVE_DURATION,
+            "\"60s\"",
+            "Time between two reports of one device, the first so long after it was first connected; none by default.",
+        ),
+        Key::new(
+            "desired",
+            Shape::Boolean,
+            "true",
+            "Whether devices want to be told of desired properties that change; false by default.",
+        )
+        .default("false"),
+    ],
+    later: &[],
+    one_of: &[],
+};
+
+const WHEN: Shape = Shape::Choice { names: &["on-connect", "never"], later: &[] };
+
+/// `methods` of a fleet.
+pub static METHODS: Table = Table {
+    name: "[fleet.NAME.methods]",
+    about: "How devices answer direct methods.",
+    keys: &[
+        Key::new(
+            "reply_after",
+            ANY_DURATION,
+            "\"20ms\"",
+            "How long a device takes over a method before it answers; 0s by default.",
+        )
+        .default("\"0s\""),
+        Key::new(
+            "status",
+            Shape::Count { min: 0, max: 999 },
+            "200",
+            "The status that devices answer with, by custom as in HTTP; 200 by default.",
+        )
+        .default("200"),
+    ],
+    later: &[],
+    one_of: &[],
+};
+
+/// `c2d` of a fleet.
+pub static C2D: Table = Table {
+    name: "[fleet.NAME.c2d]",
+    about: "How devices take messages from the cloud.",
+    keys: &[
+        Key::new(
+            "settle",
+            Shape::Choice { names: &["complete"], later: &["reject", "abandon"] },
+            "\"complete\"",
+            "What becomes of a message that arrived: complete by default. Over mqtt a device can do nothing else.",
+        )
+        .default("\"complete\""),
     ],
     later: &[],
     one_of: &[],

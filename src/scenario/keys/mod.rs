@@ -16,7 +16,7 @@ pub use emulator::{
     EXPONENTIAL, LOGNORMAL,
 };
 pub use enrollment::{ENROLLMENT, INDIVIDUAL, KEY_SOURCE};
-pub use fleet::{BURST, DEADLINE, FLEET, RAMP, STAIRCASE, START, TOKEN};
+pub use fleet::{BURST, C2D, DEADLINE, FLEET, METHODS, RAMP, STAIRCASE, START, TOKEN, TWIN};
 pub use target::TARGET;
 pub use telemetry::{ON_CHANGE, PAYLOAD, TELEMETRY};
 

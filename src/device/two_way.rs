@@ -1,0 +1,413 @@
+//! What a device does besides sending: reads its twin, reports, answers methods, takes messages from the cloud.
+//!
+//! An errand is due when its cause is there (a connection, an interval, a method that arrived), goes over the hub connection
+//! when its time has come, and ends in one outcome, like every step. Only over MQTT: the HTTPS device API has no twins and no
+//! methods.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::hub::Hub;
+use super::hub::mqtt::HubMqtt;
+use super::world::{Profile, World};
+use crate::azure::mqtt::{METHODS, TWIN_DESIRED, TWIN_RESPONSES, devicebound_filter};
+use crate::azure::two_way::{
+    TwinResponse, method_response_topic, parse_devicebound_topic, parse_method_topic, twin_get_topic,
+    twin_patch_topic,
+};
+use crate::net::mqtt::Publish;
+use crate::step::{Cause, Class, Exchange, Failure, Observation, Outcome, Reason, StepKind};
+use crate::time::Instant;
+
+/// What devices of one population do besides sending.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Chores {
+    /// What they do with their twins.
+    pub twin: Option<TwinChores>,
+    /// How they answer methods.
+    pub methods: Option<MethodChores>,
+    /// Whether they take messages from the cloud; each is completed when it arrives.
+    pub takes_messages: bool,
+}
+
+/// What devices do with their twins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TwinChores {
+    /// Whether they read them each time they have connected.
+    pub gets: bool,
+    /// Whether they report each time they have connected: when they know their twin, if they read it.
+    pub reports: bool,
+    /// Time between two reports.
+    pub report_every: Option<Duration>,
+    /// Whether they want to be told of desired properties.
+    pub desired: bool,
+}
+
+/// How devices answer methods.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MethodChores {
+    /// How long they take over one.
+    pub reply_after: Duration,
+    /// What they answer; by custom as in HTTP.
+    pub status: i32,
+}
+
+/// Most answers to methods that one device prepares at once; a hub that invokes more goes without.
+const MAX_WAITING: usize = 100;
+
+impl Chores {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What a device subscribes to.
+    pub(super) fn filters(&self, device_id: &str) -> Vec<String> {
+        let mut filters = Vec::new();
+        if let Some(twin) = &self.twin {
+            if twin.gets || twin.reports || twin.report_every.is_some() {
+                filters.push(TWIN_RESPONSES.to_owned());
+            }
+            if twin.desired {
+                filters.push(TWIN_DESIRED.to_owned());
+            }
+        }
+        if self.methods.is_some() {
+            filters.push(METHODS.to_owned());
+        }
+        if self.takes_messages {
+            filters.push(devicebound_filter(device_id));
+        }
+        filters
+    }
+}
+
+/// The errands of one device.
+#[derive(Debug, Default)]
+pub struct Errands {
+    waiting: Vec<Errand>,
+    /// In the order they went, which is not that of their deadlines.
+    under_way: VecDeque<Errand>,
+    /// On the grid of reports, which begins when the device was first connected.
+    next_report: Option<Instant>,
+    reports: u64,
+    rid: u64,
+}
+
+#[derive(Debug)]
+struct Errand {
+    what: What,
+    due: Instant,
+    ready: Instant,
+    /// It goes then.
+    at: Instant,
+    started: Instant,
+}
+
+#[derive(Debug)]
+enum What {
+    /// Under this request id.
+    Get(u64),
+    /// Under this request id.
+    Report(u64),
+    /// To the method of that request id, under this packet id once it went.
+    Reply { rid: Box<str>, packet_id: Option<u16> },
+}
+
+impl What {
+    const fn kind(&self) -> StepKind {
+        match self {
+            Self::Get(_) => StepKind::TwinGet,
+            Self::Report(_) => StepKind::TwinReport,
+            Self::Reply { .. } => StepKind::MethodReply,
+        }
+    }
+}
+
+impl Errands {
+    /// Whether nothing is owed now.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.under_way.is_empty()
+    }
+
+    /// Whether nothing was sent that is not answered.
+    pub fn awaits_none(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    /// The hub connection is usable.
+    pub fn connected(&mut self, world: &World, profile: &Profile) {
+        let Some(twin) = &profile.chores.twin else { return };
+        let now = world.agenda.now();
+        if let (None, Some(every)) = (self.next_report, twin.report_every) {
+            self.next_report = Some(now + every);
+        }
+        if !world.stop.plans(now) {
+            return;
+        }
+        if twin.gets {
+            let what = What::Get(self.next_rid());
+            self.owe(world, profile, what, now, now);
+        } else if twin.reports {
+            let what = What::Report(self.next_rid());
+            self.owe(world, profile, what, now, now);
+        }
+    }
+
+    fn next_rid(&mut self) -> u64 {
+        self.rid += 1;
+        self.rid
+    }
+
+    /// An errand is due; it goes `at` that time.
+    fn owe(&mut self, world: &World, profile: &Profile, what: What, due: Instant, at: Instant) {
+        let now = world.agenda.now();
+        world.recorder.borrow_mut().due(profile.population, what.kind());
+        let errand = Errand { what, due, ready: now, at, started: now };
+        if self.waiting.len() < MAX_WAITING {
+            self.waiting.push(errand);
+        } else {
+            errand.book(world, profile, now, Outcome::NotSent(Reason::QueueFull), None);
+        }
+    }
+
+    /// When [`Self::attend`] has something to do.
+    ///
+    /// * `is_online`: whether what is due can go
+    pub fn next(&self, world: &World, profile: &Profile, is_online: bool) -> Option<Instant> {
+        let deadline = |errand: &Errand| errand.due + profile.send_deadline;
+        let report = self.next_report.filter(|due| world.stop.plans(*due));
+        let goes = self
+            .waiting
+            .iter()
+            .map(|errand| if is_online { errand.at.min(deadline(errand)) } else { deadline(errand) });
+        report.into_iter().chain(goes).chain(self.under_way.iter().map(deadline)).min()
+    }
+
+    /// Waits for something to do without a hub, and does it.
+    pub async fn tend(&mut self, world: &World, profile: &Profile) {
+        match self.next(world, profile, false) {
+            Some(at) => world.agenda.until(at).await,
+            None => std::future::pending().await,
+        }
+        // Without a hub nothing is sent that could fail.
+        let _ = self.attend(world, profile, None);
+    }
+
+    /// Does what is due by now, over `hub` if there is one.
+    ///
+    /// # Errors
+    /// When something cannot be a packet; the connection is as good as before.
+    pub fn attend(&mut self, world: &World, profile: &Profile, hub: Option<&mut Hub>) -> Result<(), Failure> {
+        let now = world.agenda.now();
+        let every = profile.chores.twin.as_ref().and_then(|twin| twin.report_every);
+        while let (Some(due), Some(every)) = (self.next_report, every)
+            && due <= now
+            && world.stop.plans(due)
+        {
+            self.next_report = Some(due + every);
+            let what = What::Report(self.next_rid());
+            self.owe(world, profile, what, due, now);
+        }
+        self.expire(world, profile, now);
+        let Some(Hub::Mqtt(hub)) = hub else { return Ok(()) };
+        while let Some(position) = self.waiting.iter().position(|errand| errand.at <= now) {
+            let mut errand = self.waiting.remove(position);
+            errand.started = world.agenda.now();
+            let sent = self.send(profile, hub, world, &mut errand);
+            if let Err(failure) = sent {
+                let outcome = Outcome::Failed(failure.class);
+                errand.book(world, profile, now, outcome, Some(&failure));
+                return Err(failure);
+            }
+            if matches!(errand.what, What::Reply { packet_id: None, .. }) {
+                // It is written with what else waits, and nothing will confirm it.
+                errand.book(world, profile, world.agenda.now(), Outcome::Written, None);
+            } else {
+                self.under_way.push_back(errand);
+            }
+        }
+        Ok(())
+    }
+
+    fn send(
+        &mut self,
+        profile: &Profile,
+        hub: &mut HubMqtt,
+        world: &World,
+        errand: &mut Errand,
+    ) -> Result<(), Failure> {
+        let clock = world.agenda.clock();
+        let qos = profile.habits.hub.twin_qos;
+        match &mut errand.what {
+            What::Get(rid) => hub.tell(clock, &twin_get_topic(&rid.to_string()), b" ", qos).map(|_| ()),
+            What::Report(rid) => {
+                self.reports += 1;
+                let body = format!("{{\"report\":{}}}", self.reports);
+                hub.tell(clock, &twin_patch_topic(&rid.to_string()), body.as_bytes(), qos).map(|_| ())
+            }
+            What::Reply { rid, packet_id } => {
+                let status = profile.chores.methods.as_ref().map_or(200, |methods| methods.status);
+                let qos = profile.habits.hub.reply_qos;
+                *packet_id = hub.tell(clock, &method_response_topic(status, rid), b"{}", qos)?;
+                Ok(())
+            }
+        }
+    }
+
+    /// The hub confirmed a packet that was no message.
+    pub fn confirmed(&mut self, world: &World, profile: &Profile, id: u16, finished: Instant) {
+        let is_it =
+            |errand: &Errand| matches!(errand.what, What::Reply { packet_id, .. } if packet_id == Some(id));
+        if let Some(errand) = self.under_way.iter().position(is_it).and_then(|at| self.under_way.remove(at)) {
+            errand.book(world, profile, finished, Outcome::Acknowledged, None);
+        }
+    }
+
+    /// Takes what the hub sent of its own accord.
+    ///
+    /// # Errors
+    /// A topic that nobody asked for.
+    pub fn arrived(
+        &mut self,
+        world: &World,
+        profile: &Profile,
+        message: &Publish,
+        at: Instant,
+    ) -> Result<(), Failure> {
+        let topic = message.topic_name();
+        if let Some(response) = TwinResponse::parse(topic) {
+            self.answered(world, profile, &response, message.payload().as_slice(), at);
+            return Ok(());
+        }
+        if let Some((_, rid)) = parse_method_topic(topic) {
+            let after = profile.chores.methods.as_ref().map_or(Duration::ZERO, |methods| methods.reply_after);
+            let what = What::Reply { rid: rid.into(), packet_id: None };
+            self.owe(world, profile, what, at, at + after);
+            return Ok(());
+        }
+        if parse_devicebound_topic(topic).is_some() {
+            let mut books = world.recorder.borrow_mut();
+            books.due(profile.population, StepKind::C2dReceive);
+            let observation = Observation {
+                kind: StepKind::C2dReceive,
+                due: at,
+                ready: at,
+                started: at,
+                finished: world.agenda.now(),
+                // Its PUBACK completes it, and nothing answers that.
+                outcome: Outcome::Written,
+            };
+            books.step(profile.population, &observation, None);
+            return Ok(());
+        }
+        if topic.starts_with("$iothub/twin/PATCH/properties/desired/") {
+            return Ok(());
+        }
+        Err(Failure::new(Class::BadAnswer, "a message on a topic that was not subscribed to"))
+    }
+
+    fn answered(
+        &mut self,
+        world: &World,
+        profile: &Profile,
+        response: &TwinResponse<'_>,
+        body: &[u8],
+        at: Instant,
+    ) {
+        let is_it = |errand: &Errand| match errand.what {
+            What::Get(rid) | What::Report(rid) => response.rid.parse() == Ok(rid),
+            What::Reply { .. } => false,
+        };
+        let found = self.under_way.iter().position(is_it);
+        // To one that was given up, or to nobody.
+        let Some(errand) = found.and_then(|position| self.under_way.remove(position)) else { return };
+        let is_get = matches!(errand.what, What::Get(_));
+        let exchange = if is_get { Exchange::TwinGet } else { Exchange::TwinReport };
+        let failure = refusal(response.status, body, is_get);
+        let took = at.since(errand.started);
+        world.recorder.borrow_mut().exchange(profile.population, exchange, took, failure.is_none());
+        let outcome = match &failure {
+            None => Outcome::Acknowledged,
+            Some(failure) => Outcome::Failed(failure.class),
+        };
+        errand.book(world, profile, at, outcome, failure.as_ref());
+        if is_get && profile.chores.twin.as_ref().is_some_and(|twin| twin.reports) && world.stop.plans(at) {
+            let what = What::Report(self.next_rid());
+            self.owe(world, profile, what, at, at);
+        }
+    }
+
+    fn expire(&mut self, world: &World, profile: &Profile, now: Instant) {
+        let is_late = |errand: &Errand| errand.due + profile.send_deadline <= now;
+        while let Some(position) = self.waiting.iter().position(is_late) {
+            let errand = self.waiting.remove(position);
+            errand.book(world, profile, now, Outcome::NotSent(Reason::Deadline), None);
+        }
+        while let Some(position) = self.under_way.iter().position(is_late) {
+            if let Some(errand) = self.under_way.remove(position) {
+                errand.book(world, profile, now, Outcome::Unknown(Cause::Deadline), None);
+            }
+        }
+    }
+
+    /// The connection is gone: what was under way is unknown. The hub asks again for what it wants to know, and the next
+    /// connection has errands of its own.
+    pub fn lost(&mut self, world: &World, profile: &Profile, cause: Cause) {
+        let now = world.agenda.now();
+        for errand in std::mem::take(&mut self.under_way) {
+            errand.book(world, profile, now, Outcome::Unknown(cause), None);
+        }
+        // An answer to a method is for the connection on which it came.
+        let is_reply = |errand: &Errand| matches!(errand.what, What::Reply { .. });
+        while let Some(position) = self.waiting.iter().position(is_reply) {
+            let errand = self.waiting.remove(position);
+            errand.book(world, profile, now, Outcome::NotSent(Reason::Disconnected), None);
+        }
+    }
+
+    /// Nothing will be sent any more.
+    pub fn abandon(&mut self, world: &World, profile: &Profile, cause: Cause, reason: Reason) {
+        let now = world.agenda.now();
+        for errand in std::mem::take(&mut self.under_way) {
+            errand.book(world, profile, now, Outcome::Unknown(cause), None);
+        }
+        for errand in std::mem::take(&mut self.waiting) {
+            errand.book(world, profile, now, Outcome::NotSent(reason), None);
+        }
+        self.next_report = None;
+    }
+}
+
+impl Errand {
+    fn book(
+        self,
+        world: &World,
+        profile: &Profile,
+        finished: Instant,
+        outcome: Outcome,
+        failure: Option<&Failure>,
+    ) {
+        let is_sent = !matches!(outcome, Outcome::NotSent(_));
+        let observation = Observation {
+            kind: self.what.kind(),
+            due: self.due,
+            ready: self.ready,
+            started: if is_sent { self.started } else { finished },
+            finished,
+            outcome,
+        };
+        world.recorder.borrow_mut().step(profile.population, &observation, failure);
+    }
+}
+
+/// What is wrong with the hub's answer about a twin, if anything is.
+fn refusal(status: u16, body: &[u8], is_get: bool) -> Option<Failure> {
+    match (status, is_get) {
+        (200, true) if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_err() => {
+            Some(Failure::new(Class::BadAnswer, "a twin that is no JSON"))
+        }
+        (200, true) | (200 | 204, false) => None,
+        _ => Some(super::hub::refusal(status, body)),
+    }
+}
