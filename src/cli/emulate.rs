@@ -161,6 +161,7 @@ fn configure(arguments: &Arguments, folder: &mut Folder) -> Result<(Config, Vec<
         allocation: Allocation::Hashed,
         enrollments: Vec::new(),
         stamps: false,
+        service_keys: None,
     };
     if let Some(path) = &arguments.file {
         let environment = |name: &str| std::env::var(name).ok();
@@ -193,6 +194,7 @@ fn configure(arguments: &Arguments, folder: &mut Folder) -> Result<(Config, Vec<
         enabled: true,
         allocation: None,
         reprovision: Reprovision::default(),
+        initial_twin: None,
     };
     for name in groups {
         let primary = folder.key(&name)?;

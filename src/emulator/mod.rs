@@ -9,11 +9,17 @@
 //! Nothing here knows the devices' side: the two meet through bytes.
 
 mod allocation;
+mod cloud_to_device;
 mod enrollments;
+mod enrolling;
 mod hub;
+mod mailbox;
+mod methods;
 mod registrations;
 mod reply_body;
 mod sharded;
+mod twin;
+mod two_way;
 
 pub mod config;
 pub mod listed;
