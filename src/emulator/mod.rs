@@ -33,6 +33,7 @@ pub mod door;
 pub mod serve;
 pub mod channel;
 pub mod child;
+pub mod drive;
 
 #[cfg(test)]
 mod fixture;

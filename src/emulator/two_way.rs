@@ -205,6 +205,15 @@ impl Hub {
         })?
     }
 
+    /// Devices whose connections listen to `filter`, in no order.
+    pub(super) fn listeners(&self, filter: Filter) -> Vec<Box<str>> {
+        let ids = self.devices.collect(usize::MAX, |device_id, device| {
+            let is_listening = device.link.as_ref().is_some_and(|link| link.listens_to(filter));
+            is_listening.then(|| device_id.into())
+        });
+        ids.into_iter().flatten().collect()
+    }
+
     /// Takes a message for the device.
     pub(super) fn send_message(
         &self,

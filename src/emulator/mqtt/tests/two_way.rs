@@ -404,3 +404,72 @@ fn what_the_services_api_wants_of_a_device_reaches_it() {
         assert_eq!(json["hubs"]["north"]["two_way"]["desired_pushes"], 2);
     });
 }
+
+#[test]
+fn the_emulators_own_traffic_reaches_those_who_listen_in_turn_and_at_its_rate() {
+    run(immediate(), |world| async move {
+        let drive: crate::emulator::drive::Drive =
+            "methods=2/s,c2d=1/s,desired=1/s".parse().expect("a drive");
+        let (service, clock) = (std::sync::Arc::clone(world.emulator.service()), world.clock.clone());
+        tokio::task::spawn_local(async move { drive.run(&service, &clock).await });
+        // Nobody is there yet.
+        world.clock.sleep(seconds(10)).await;
+        let mut devices = Vec::new();
+        for id in ["a", "b", "c"] {
+            let mut device = world.device(id).await;
+            // The third listens to nothing; the second does not answer.
+            if id != "c" {
+                let bound = devicebound_filter(id);
+                let filters = [METHODS, TWIN_DESIRED, &bound].map(|filter| (filter, Qos::AtLeastOnce));
+                device.subscribe(&filters).await;
+            }
+            devices.push((id, device));
+        }
+        let start = world.clock.now();
+        let until = start + seconds(60);
+        let mut seen = Vec::new();
+        let (silent, answering) = devices.split_at_mut(1);
+        let (_, a) = &mut silent[0];
+        let (_, b) = &mut answering[0];
+        while let Some(next) = world
+            .clock
+            .until(until, async {
+                tokio::select! { p = a.packets.next() => (true, p), p = b.packets.next() => (false, p) }
+            })
+            .await
+        {
+            let (is_first, Ok(Some(Packet::Publish(publish)))) = next else { panic!("{next:?}") };
+            let topic = publish.topic_name();
+            let device = if is_first { &mut *a } else { &mut *b };
+            if let Some(packet_id) = publish.packet_id() {
+                device.confirm(packet_id);
+            }
+            let kind = match parse_method_topic(topic) {
+                Some((name, rid)) => {
+                    assert_eq!(name, "drive");
+                    if is_first {
+                        device.publish(&method_response_topic(200, rid), None, b"");
+                    }
+                    0
+                }
+                None if parse_desired_topic(topic).is_some() => 1,
+                None => 2,
+            };
+            seen.push((kind, is_first));
+        }
+        // They are found within two seconds; then each has its turn.
+        for (kind, expected) in [(0, 120), (1, 60), (2, 60)] {
+            let turns: Vec<bool> =
+                seen.iter().filter(|(of, _)| *of == kind).map(|(_, first)| *first).collect();
+            assert!((expected - 4..=expected).contains(&turns.len()), "{kind}: {}", turns.len());
+            assert!(turns.windows(2).all(|pair| pair[0] != pair[1]), "{kind}: one after the other");
+        }
+        let counts = world.counts();
+        assert_eq!(counts.methods_invoked as usize, seen.iter().filter(|(kind, _)| *kind == 0).count());
+        assert!(counts.methods_timed_out > 10 && counts.methods_answered > 50, "{counts:?}");
+        assert!(
+            counts.c2d_completed + 1 >= counts.c2d_sent && counts.desired_pushes == counts.desired_updates
+        );
+        assert_eq!(counts.feedback_positive, counts.c2d_completed);
+    });
+}
