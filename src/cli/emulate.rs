@@ -269,10 +269,7 @@ impl Folder {
 
     /// The keys of the services' own policies. No enrollment's key can have a file of these names.
     fn service_keys(&mut self) -> Result<ServiceKeys, Failure> {
-        Ok(ServiceKeys {
-            hub: self.key("iothubowner@hub")?,
-            dps: self.key("provisioningserviceowner@dps")?,
-        })
+        Ok(ServiceKeys { hub: self.key("iothubowner@hub")?, dps: self.key("provisioningserviceowner@dps")? })
     }
 
     /// Writes the connection strings that service SDKs want, under the names that Azure's samples use.

@@ -453,6 +453,36 @@ mod tests {
         assert_eq!(counts.feedback_negative, 2);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_happens_every_message_is_completed_dead_or_waiting(
+            steps in proptest::collection::vec((0..8_u8, 0..6_u8, 0..40_u64), 1..200),
+        ) {
+            let mut fixture = Fixture::default();
+            let (mut seconds, mut refused) = (0, 0);
+            for (step, n, wait) in steps {
+                seconds += wait;
+                match step {
+                    0 | 1 => refused += u64::from(fixture.send(seconds, "x").is_err()),
+                    2 => drop(fixture.next(seconds, u64::from(n))),
+                    3 => drop(fixture.queue.confirm(u64::from(n) % 3, u16::from(n), &fixture.counts)),
+                    4 => fixture.queue.link_ended(u64::from(n)),
+                    5 => drop(fixture.lock(seconds, u128::from(n))),
+                    6 => drop(fixture.settle(seconds, u128::from(n), Settlement::Abandon)),
+                    _ => drop(fixture.settle(seconds, u128::from(n), [Settlement::Complete, Settlement::Reject][usize::from(n % 2)])),
+                }
+                let counts = fixture.counts.sum();
+                let known = counts.c2d_completed + counts.c2d_dead_lettered + fixture.queue.len() as u64;
+                proptest::prop_assert_eq!(counts.c2d_sent, known);
+                proptest::prop_assert_eq!(counts.feedback_positive + counts.feedback_negative, known - fixture.queue.len() as u64);
+                proptest::prop_assert!(fixture.queue.len() <= MAX_DEVICEBOUND_QUEUE && refused <= 200);
+                let mut ids: Vec<_> = fixture.queue.entries.iter().filter_map(|entry| entry.packet_id).collect();
+                ids.sort_unstable();
+                proptest::prop_assert!(ids.windows(2).all(|pair| pair[0] != pair[1]), "ids are different");
+            }
+        }
+    }
+
     #[test]
     fn names_of_feedback_are_read_as_they_are_written() {
         for (name, ack) in Ack::NAMES {

@@ -222,12 +222,13 @@ impl Pending {
         self.0.push_back(waiting);
     }
 
-    /// Books what has been answered, and what will not be any more.
+    /// Lets go of what has been answered, and books what will not be any more.
     fn settle(&mut self, service: &Service, now: Instant) {
         self.0.retain_mut(|waiting| {
             let counts = &service.hub(waiting.hub).two_way;
             match waiting.answer.try_recv() {
-                Ok(_) => counts.methods_answered.add(1),
+                // Booked when it came.
+                Ok(_) => {}
                 Err(TryRecvError::Closed) => counts.methods_offline.add(1),
                 Err(TryRecvError::Empty) if waiting.deadline <= now => counts.methods_timed_out.add(1),
                 Err(TryRecvError::Empty) => return true,

@@ -38,7 +38,7 @@ pub(super) struct Device {
     enabled: bool,
     has_sent: bool,
     /// Names what its identity says, for whoever changes it; 0 as long as only DPS did.
-    edition: u64,
+    edition: u32,
     /// The connection that speaks for it, if one is kept open.
     pub(super) link: Option<Link>,
     /// What it subscribed to in a session that outlives connections.
@@ -204,10 +204,11 @@ impl Hub {
         if let Some(credential) = credential {
             device.credential = credential;
         }
-        device.edition = edition;
+        // Wraps after four thousand million changes, which no etag lives to see.
+        device.edition = edition as u32;
         device.enabled = edit.enabled.unwrap_or(device.enabled);
         if !device.enabled {
-            device.displace(Displaced::Disabled);
+            self.two_way.desired_lost.add(device.displace(Displaced::Disabled));
         }
         Ok(device.registered(device_id))
     }
@@ -238,7 +239,7 @@ impl Hub {
     pub(super) fn remove(&self, device_id: &str) -> Option<Option<Box<Twin>>> {
         let mut device = self.devices.lock(device_id).remove(device_id)?;
         self.count.fetch_sub(1, Ordering::Relaxed);
-        device.displace(Displaced::Disabled);
+        self.two_way.desired_lost.add(device.displace(Displaced::Disabled));
         if let Some(kept) = &mut device.kept {
             kept.queue.purge(&self.two_way);
         }
@@ -251,7 +252,7 @@ impl Hub {
             Some(device) => {
                 device.enabled = enabled;
                 if !enabled {
-                    device.displace(Displaced::Disabled);
+                    self.two_way.desired_lost.add(device.displace(Displaced::Disabled));
                 }
                 true
             }
@@ -275,7 +276,7 @@ impl Hub {
         let mailbox = Arc::<Mailbox>::default();
         let mut devices = self.devices.lock(device_id);
         let device = devices.get_mut(device_id).filter(|device| device.enabled)?;
-        device.displace(Displaced::Takeover);
+        self.two_way.desired_lost.add(device.displace(Displaced::Takeover));
         let resumed = device.session.take().filter(|_| !is_clean);
         if !is_clean {
             device.session = Some(resumed.unwrap_or_default());
@@ -304,7 +305,7 @@ impl Hub {
         if let Some(device) = self.devices.lock(device_id).get_mut(device_id)
             && let Some(link) = device.link.take_if(|link| link.number == number)
         {
-            link.mailbox.close();
+            self.two_way.desired_lost.add(link.mailbox.close());
             device.put_back(&link);
         }
     }
@@ -354,12 +355,12 @@ impl Device {
         }
     }
 
-    /// Ends its connection, if one is kept open.
-    fn displace(&mut self, why: Displaced) {
-        if let Some(link) = self.link.take() {
-            link.mailbox.end(why);
-            self.put_back(&link);
-        }
+    /// Ends its connection, if one is kept open; the changes of desired properties that it was not told of.
+    #[must_use]
+    fn displace(&mut self, why: Displaced) -> u64 {
+        let Some(link) = self.link.take() else { return 0 };
+        self.put_back(&link);
+        link.mailbox.end(why)
     }
 
     /// What the connection has not confirmed waits for the next.
@@ -427,8 +428,8 @@ pub(super) struct Edit<'a> {
     pub(super) expected: Option<&'a str>,
 }
 
-fn etag_of(edition: u64) -> String {
-    BASE64.encode(edition.to_be_bytes())
+fn etag_of(edition: u32) -> String {
+    BASE64.encode(u64::from(edition).to_be_bytes())
 }
 
 const DEVICE_CHANGED: HubRefusal =

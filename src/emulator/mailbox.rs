@@ -97,12 +97,12 @@ impl Mailbox {
         Poll::Pending
     }
 
-    /// Says that the connection is to end. Nobody waits for its answers any more.
-    pub(super) fn end(&self, why: Displaced) {
+    /// Says that the connection is to end, and closes.
+    pub(super) fn end(&self, why: Displaced) -> u64 {
         let mut inner = self.lock();
         inner.displaced = Some(why);
-        inner.content = None;
         inner.wake();
+        inner.close()
     }
 
     /// Says that messages from the cloud may be waiting.
@@ -176,9 +176,10 @@ impl Mailbox {
         Some(mail)
     }
 
-    /// Lets go of all that waits for the connection, which has ended.
-    pub(super) fn close(&self) {
-        self.lock().content = None;
+    /// Lets go of all that waits for the connection, which has ended: nobody waits for its answers any more. How many
+    /// changes of desired properties it was not told of.
+    pub(super) fn close(&self) -> u64 {
+        self.lock().close()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -196,6 +197,11 @@ impl Inner {
         content.bytes += bytes;
         content.mail.push_back(mail());
         Ok(())
+    }
+
+    fn close(&mut self) -> u64 {
+        let mail = self.content.take().map(|content| content.mail).unwrap_or_default();
+        mail.iter().filter(|mail| matches!(mail, Mail::Desired(_))).count() as u64
     }
 
     fn wake(&mut self) {
@@ -251,7 +257,7 @@ mod tests {
         while mailbox.take().is_some() {}
         assert_eq!(mailbox.push_desired(&update(MAX_BYTES)), Ok(()));
         assert_eq!(mailbox.push_desired(&update(1)), Err(Overfull));
-        mailbox.end(Displaced::Takeover);
+        assert_eq!(mailbox.end(Displaced::Takeover), 1, "one that it was not told of");
         assert_eq!(poll(&mailbox, false), Poll::Ready(Notice::Displaced(Displaced::Takeover)));
         assert!(mailbox.take().is_none());
     }
@@ -270,7 +276,7 @@ mod tests {
         assert!(!mailbox.answer("1", answer(6)));
         assert_eq!(receiver.try_recv(), Ok(answer(5)));
         let (_, mut unanswered) = mailbox.invoke("c", Vec::new()).expect("room");
-        mailbox.close();
+        assert_eq!(mailbox.close(), 0);
         assert!(unanswered.try_recv().is_err());
         let waiting: Vec<_> =
             (0..MAX_PENDING).map(|_| mailbox.invoke("d", Vec::new()).expect("room")).collect();

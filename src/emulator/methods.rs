@@ -113,7 +113,6 @@ pub(super) async fn invoke(
             Err(HubRefusal { error: HubError::DEVICE_NOT_ONLINE, message: "Device unavailable" })
         }
         Some(Ok(answer)) => {
-            hub.two_way.methods_answered.add(1);
             let payload = match answer.payload.as_slice() {
                 [] => Value::Null,
                 json => serde_json::from_slice(json).map_err(|_| HubRefusal {

@@ -50,7 +50,7 @@ counts! {
     desired_updates,
     /// Changes of desired properties that a device was told of.
     desired_pushes,
-    /// Of the others, those that a subscribed device was not told of because it did not read what came before.
+    /// Of the others, those that a subscribed device was not told of because it did not read what came before, or left.
     desired_lost,
     /// Methods that were sent to a device.
     methods_invoked,

@@ -214,6 +214,27 @@ mod tests {
             Route::Hub(route) => assert_eq!(route.device_id, "a%b "),
             _ => panic!("a hub's path"),
         }
+        let service = |path: &str| match Route::of(path) {
+            Route::Receive { device_id, call } => format!("{device_id} {call:?}"),
+            Route::HubService(call) => format!("{call:?}"),
+            Route::DpsService(call) => format!("{call:?}"),
+            _ => "another".to_owned(),
+        };
+        for (path, expected) in [
+            ("/devices/a%23b/messages/deviceBound", "a#b Next"),
+            ("/devices/d/messages/devicebound/l", "d Settle { token: \"l\" }"),
+            ("/devices/d/messages/devicebound/l/abandon", "d Abandon { token: \"l\" }"),
+            ("/devices", "Devices"),
+            ("/devices/d", "Device { device_id: \"d\" }"),
+            ("/twins/d/methods", "Method { device_id: \"d\" }"),
+            ("/messages/devicebound", "Send"),
+            ("/enrollments/query", "Enrollments { kind: Individual }"),
+            ("/enrollmentGroups/g", "Enrollment { kind: Group, id: \"g\" }"),
+            ("/registrations/d", "Registration { id: \"d\" }"),
+            ("/registrations/g/query", "Registrations { group: \"g\" }"),
+        ] {
+            assert_eq!(service(path), expected, "{path}");
+        }
         for path in [
             "/",
             "",
@@ -225,6 +246,16 @@ mod tests {
             "/0ne0/registrations/dev/operations/5.1/more/and/more",
             "/devices/d/messages/events/x",
             "/devices/%ff/messages/events",
+            "/devices/d/messages/devicebound/token/complete",
+            "/devices/%ff/messages/devicebound",
+            "/devices/d/messages/other",
+            "/twins/",
+            "/twins/d/methods/more",
+            "/twins/%ff",
+            "/enrollments/",
+            "/enrollments/e/keys",
+            "/registrations/g/query/more",
+            "/messages/events",
         ] {
             assert!(matches!(Route::of(path), Route::Unknown), "{path}");
         }

@@ -58,6 +58,8 @@ pub(super) struct Session<'a> {
     /// When something came last.
     heard: Instant,
     frozen: Frozen,
+    /// The end of a freeze that keeps mail from the device.
+    quiet: Option<Instant>,
     /// How the connection ended while packets were frozen that still count.
     leaving: Option<Ending>,
     /// Kept until it fires: what it waits for mostly moves away before it is reached.
@@ -114,6 +116,7 @@ impl<'a> Session<'a> {
             silence: longest_silence(keep_alive_s),
             heard: front.clock.now(),
             frozen: Frozen::default(),
+            quiet: None,
             leaving: None,
             timer: None,
         }
@@ -158,6 +161,7 @@ impl<'a> Session<'a> {
         if let Role::Hub(hub) = &mut self.role {
             hub.release(self.front, &mut self.packets, now);
         }
+        self.quiet.take_if(|until| *until <= now);
         if self.frozen.until.is_some_and(|until| until <= now) {
             self.frozen.until = None;
         }
@@ -210,7 +214,10 @@ impl<'a> Session<'a> {
     }
 
     fn deliver(&mut self) -> Result<(), Ending> {
+        // A frozen service tells nobody anything either.
+        self.quiet = self.front.service.held_until(self.front.clock.now());
         match &mut self.role {
+            Role::Hub(_) if self.quiet.is_some() => Ok(()),
             Role::Dps(_) => Ok(()),
             Role::Hub(hub) => hub.deliver(self.front, &mut self.packets),
         }
@@ -329,7 +336,7 @@ impl<'a> Session<'a> {
             Role::Dps(_) => None,
             Role::Hub(hub) => hub.next_slot(),
         };
-        let all = [Some(silence), self.expires(), self.frozen.until, slot];
+        let all = [Some(silence), self.expires(), self.frozen.until, self.quiet, slot];
         all.into_iter().flatten().min().unwrap_or(silence)
     }
 
@@ -341,7 +348,7 @@ impl<'a> Session<'a> {
         }
         let is_backlogged = self.is_backlogged();
         let (is_reading, is_leaving) = (self.is_reading() && !is_backlogged, self.leaving.is_some());
-        let Self { packets, role, timer, .. } = self;
+        let Self { packets, role, timer, quiet, .. } = self;
         let mut most = MAX_QUEUED;
         if let Role::Hub(hub) = role {
             if packets.is_written() {
@@ -374,6 +381,7 @@ impl<'a> Session<'a> {
             // What nobody asked for waits until everything else is written.
             if let Role::Hub(hub) = &*role
                 && !is_leaving
+                && quiet.is_none()
                 && packets.is_written()
                 && hub.poll_mailbox(context, true).is_ready()
             {

@@ -108,7 +108,11 @@ impl HubSession {
             let admitted = front.service.admit(hub, Traffic::Method, now, wall, size);
             admitted.map_err(|refusal| refusal.error).and_then(|()| {
                 let answer = MethodAnswer { status, payload: payload.to_vec() };
-                self.mailbox().answer(rid, answer).then_some(()).ok_or(HubError::DEVICE_NOT_FOUND)
+                if !self.mailbox().answer(rid, answer) {
+                    return Err(HubError::DEVICE_NOT_FOUND);
+                }
+                front.service.hub_of_device(self.device()).two_way.methods_answered.add(1);
+                Ok(())
             })
         };
         front.counters.request(Operation::MqttMethodReply, answered.map_or_else(HubError::status, |()| 204));

@@ -473,3 +473,30 @@ fn the_emulators_own_traffic_reaches_those_who_listen_in_turn_and_at_its_rate() 
         assert_eq!(counts.feedback_positive, counts.c2d_completed);
     });
 }
+
+#[test]
+fn a_frozen_service_tells_its_devices_nothing_until_it_thaws() {
+    run(immediate(), |world| async move {
+        let mut device = world.device("dev").await;
+        device.subscribe(&[(TWIN_DESIRED, Qos::AtMostOnce)]).await;
+        let start = world.clock.now();
+        world.emulator.freeze(start, start + seconds(20));
+        world.set_desired("dev", json!({ "a": 1 }));
+        device.told().await;
+        assert_eq!(world.clock.now().since(start), seconds(20));
+        // What a device was never told of is in the books when it leaves.
+        world.emulator.freeze(start, start + seconds(60));
+        world.set_desired("dev", json!({ "a": 2 }));
+        drop(device);
+        world.clock.sleep(seconds(60)).await;
+        let counts = world.counts();
+        assert_eq!((counts.desired_updates, counts.desired_pushes, counts.desired_lost), (2, 1, 1));
+    });
+}
+
+#[test]
+fn a_device_at_its_hub_takes_no_more_room_for_what_it_may_be_told() {
+    // One lock, one waker, one pointer in the mailbox; nothing else is there until there is mail.
+    let session = size_of::<crate::emulator::mqtt::hub::HubSession>();
+    assert!(session <= 136, "{session}");
+}
