@@ -103,7 +103,13 @@ fn decide(arrival: &Arrival<'_>, call: &ServiceCall) -> Result<Reply, DpsRefusal
             } else {
                 service.enrollment(*kind, id)?
             };
-            let reply = reply::json(StatusCode::OK, &entry.json(is_put));
+            let mut json = entry.json(is_put);
+            if *kind == Kind::Individual
+                && let Ok(state) = service.registration(arrival.now, id)
+            {
+                json["registrationState"] = serde_json::json!(state);
+            }
+            let reply = reply::json(StatusCode::OK, &json);
             Ok(with_etag(reply, entry.etag().trim_matches('"')))
         }
         ServiceCall::Attestation { kind, id } => {

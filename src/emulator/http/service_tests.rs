@@ -336,10 +336,12 @@ fn an_enrollment_made_at_run_time_lets_its_device_in_at_once_and_its_end_leaves_
         assert_eq!((made.status, &made.json()["allocationPolicy"]), (200, &json!("static")), "{made:?}");
         let assigned = register(&mut dps, &own_key(), "own-1").await;
         assert_eq!(assigned.json()["registrationState"]["deviceId"], "own.1");
+        let shown = dps.owner(Method::GET, "/enrollments/own-1", &[], "").await.json();
+        assert_eq!(shown["registrationState"]["deviceId"], "own.1");
         let ledger = world.emulator.ledger();
         assert_eq!(
             (ledger.count(Operation::DpsEnrollments, 200), ledger.count(Operation::DpsEnrollments, 412)),
-            (5, 2)
+            (6, 2)
         );
         for (path, body) in [
             ("/enrollments/x", json!({})),
