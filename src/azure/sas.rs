@@ -42,16 +42,16 @@ pub const REGISTRATION_POLICY: &str = "registration";
 
 /// How clients write a token. The services take all forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Form {
+pub struct Form<'a> {
     /// How the resource is spelled.
     pub spelling: ResourceSpelling,
     /// `skn`: [`REGISTRATION_POLICY`] for DPS, `None` for a hub's device key.
-    pub policy: Option<&'static str>,
+    pub policy: Option<&'a str>,
     /// Whether `skn` stands before `se`, as in Node's tokens.
     pub is_policy_before_expiry: bool,
 }
 
-impl Form {
+impl Form<'_> {
     /// Python's, at DPS and hub.
     pub const PLAIN: Self =
         Self { spelling: ResourceSpelling::UpperCaseHex, policy: None, is_policy_before_expiry: false };
@@ -94,7 +94,7 @@ pub fn token(
     resource: &str,
     spelling: ResourceSpelling,
     expiry: UnixTime,
-    policy: Option<&'static str>,
+    policy: Option<&str>,
 ) -> Secret {
     Form { spelling, policy, is_policy_before_expiry: false }.token(key, resource, expiry)
 }

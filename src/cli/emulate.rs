@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use super::{exit, terminal};
 use crate::azure::dps::GLOBAL_HOST;
 use crate::azure::registration::{check_device_id, check_registration_id};
-use crate::emulator::config::{Allocation, Attestation, Config, Enrollment, Hub, Reprovision};
+use crate::azure::sas::{DPS_OWNER_POLICY, HUB_OWNER_POLICY};
+use crate::emulator::config::{Allocation, Attestation, Config, Enrollment, Hub, Reprovision, ServiceKeys};
+use crate::emulator::drive::Drive;
 use crate::emulator::serve::{self, Advertise, Running};
 use crate::net::accept;
 use crate::rng;
@@ -22,7 +24,8 @@ use crate::time::Clock;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The folder of --dir receives ca.pem (trust it: SSL_CERT_FILE for most clients), and a file for each generated key:
-GROUP.key, and ID.env with the variables of Azure's quickstarts. They are readable by you alone.
+GROUP.key, and ID.env with the variables of Azure's quickstarts; services.env has connection strings of the services' own
+APIs. They are readable by you alone.
 
 Azure's SDKs for Python and C take no port with a host. Either they find DPS and hubs where they look for them
 (--sdk-ports; 443 needs a privilege on most machines), or, for Python's, they are led here by the variable mqtt_proxy
@@ -71,6 +74,10 @@ pub(super) struct Arguments {
     /// Seed of everything drawn
     #[arg(long)]
     seed: Option<u64>,
+
+    /// Traffic to make for connected devices that subscribe to it: methods=5/s,c2d=2/s,desired=1/s
+    #[arg(long, value_name = "KIND=RATE,...")]
+    drive: Option<Drive>,
 }
 
 fn name(text: &str) -> Result<String, String> {
@@ -120,7 +127,8 @@ fn serve(arguments: &Arguments) -> Result<(), Failure> {
     }
     machine::raise_descriptor_limit();
     let mut folder = Folder::open(&arguments.dir)?;
-    let (config, generated) = configure(arguments, &mut folder)?;
+    let (mut config, generated) = configure(arguments, &mut folder)?;
+    config.service_keys = Some(folder.service_keys()?);
     let hub_ports: Vec<u16> = (1..=config.hubs.len())
         .map(|index| if arguments.port == 0 { 0 } else { arguments.port.saturating_add(index as u16) })
         .collect();
@@ -148,13 +156,21 @@ fn serve(arguments: &Arguments) -> Result<(), Failure> {
         let _inside = runtime.enter();
         interrupted().map_err(failed)?
     };
-    let mut running = serve::start(&config, &options, Clock::machine()).map_err(failed)?;
+    let clock = Clock::machine();
+    let mut running = serve::start(&config, &options, clock.clone()).map_err(failed)?;
     let ways = Ways::new(&running, &folder, &config.id_scope).map_err(failed)?;
     for key in &generated {
         folder.describe(key, &ways)?;
     }
+    folder.describe_services(&running, &dialable(running.dps()), &config)?;
     announce(&running, &ways, &config, &folder).map_err(failed)?;
-    runtime.block_on(interrupted);
+    let drive = arguments.drive.unwrap_or_default();
+    runtime.block_on(async {
+        tokio::select! {
+            () = interrupted => {}
+            () = drive.run(running.service(), &clock) => {}
+        }
+    });
     let ledger = running.stop();
     let text = serde_json::to_string_pretty(&ledger).map_err(failed)?;
     // The reader of a pipe may have gone with the interrupt.
@@ -184,6 +200,7 @@ fn configure(arguments: &Arguments, folder: &mut Folder) -> Result<(Config, Vec<
         allocation: Allocation::Hashed,
         enrollments: Vec::new(),
         stamps: false,
+        service_keys: None,
     };
     if let Some(path) = &arguments.file {
         let environment = |name: &str| std::env::var(name).ok();
@@ -216,6 +233,7 @@ fn configure(arguments: &Arguments, folder: &mut Folder) -> Result<(Config, Vec<
         enabled: true,
         allocation: None,
         reprovision: Reprovision::default(),
+        initial_twin: None,
     };
     for name in groups {
         let primary = folder.key(&name)?;
@@ -270,6 +288,29 @@ impl Folder {
             }
             Err(error) => Err(failed(error)),
         }
+    }
+
+    /// The keys of the services' own policies. No enrollment's key can have a file of these names.
+    fn service_keys(&mut self) -> Result<ServiceKeys, Failure> {
+        Ok(ServiceKeys { hub: self.key("iothubowner@hub")?, dps: self.key("provisioningserviceowner@dps")? })
+    }
+
+    /// Writes the connection strings that service SDKs want, under the names that Azure's samples use.
+    fn describe_services(&mut self, running: &Running, dps: &str, config: &Config) -> Result<(), Failure> {
+        let Some(keys) = &config.service_keys else { return Ok(()) };
+        let string = |host: &str, policy: &str, key: &Secret| {
+            let key = key.expose_text().unwrap_or_default().trim();
+            format!("HostName={host};SharedAccessKeyName={policy};SharedAccessKey={key}")
+        };
+        let mut text = String::new();
+        for (n, hub) in running.hubs().iter().enumerate() {
+            let number = if n == 0 { String::new() } else { format!("_{}", n + 1) };
+            let string = string(&hub.host, HUB_OWNER_POLICY, &keys.hub);
+            text.push_str(&format!("export IOTHUB_CONNECTION_STRING{number}='{string}'\n"));
+        }
+        let string = string(dps, DPS_OWNER_POLICY, &keys.dps);
+        text.push_str(&format!("export PROVISIONING_CONNECTION_STRING='{string}'\n"));
+        self.write("services.env", text.as_bytes())
     }
 
     fn keep_generated(

@@ -404,7 +404,7 @@ impl Link {
         token
     }
 
-    fn token(&self, world: &World, profile: &Profile, resource: &str, form: Form) -> (Secret, UnixTime) {
+    fn token(&self, world: &World, profile: &Profile, resource: &str, form: Form<'_>) -> (Secret, UnixTime) {
         let expiry = profile.skew.of(world.agenda.clock().wall()) + profile.token.lifetime;
         // A token says whole seconds.
         let expiry = UnixTime::from_nanos(expiry.seconds() * 1_000_000_000);

@@ -35,7 +35,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::config::{Allocation, Attestation, Config, Dps, Enrollment, Hub, Reprovision};
+use super::config::{
+    Allocation, Attestation, Config, Dps, Enrollment, Hub, InitialTwin, Reprovision, ServiceKeys,
+};
 use super::ledger::Ledger;
 use super::listed::{Listed, Store};
 use crate::list::{ListError, Row};
@@ -98,8 +100,17 @@ pub struct Setup {
     pub allocation: Allocation,
     /// See [`Config::stamps`].
     pub stamps: bool,
+    /// See [`Config::service_keys`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    service_keys: Option<WireServiceKeys>,
     /// Worker threads, at least 1.
     pub threads: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct WireServiceKeys {
+    hub: WireKey,
+    dps: WireKey,
 }
 
 /// What the child serves, and where.
@@ -151,6 +162,10 @@ impl Setup {
             hubs: config.hubs.clone(),
             allocation: config.allocation.clone(),
             stamps: config.stamps,
+            service_keys: config
+                .service_keys
+                .clone()
+                .map(|keys| WireServiceKeys { hub: WireKey(keys.hub), dps: WireKey(keys.dps) }),
             threads,
         }
     }
@@ -165,6 +180,7 @@ impl Setup {
             allocation: self.allocation,
             enrollments,
             stamps: self.stamps,
+            service_keys: self.service_keys.map(|keys| ServiceKeys { hub: keys.hub.0, dps: keys.dps.0 }),
         }
     }
 }
@@ -192,7 +208,10 @@ impl Command {
     /// The line, with its line feed; cleared from memory when dropped, for it may hold keys.
     pub fn to_line(&self) -> Zeroizing<String> {
         Zeroizing::new(match self {
-            Self::Config(setup) => format!("config {}\n", json(setup)),
+            Self::Config(setup) => {
+                let body = Zeroizing::new(json(setup));
+                format!("config {}\n", *body)
+            }
             Self::Enroll(enrollment) => {
                 let body = Zeroizing::new(json(&WireEnrollment::from(&**enrollment)));
                 format!("enroll {}\n", *body)
@@ -407,6 +426,8 @@ struct WireEnrollment {
     enabled: bool,
     allocation: Option<Allocation>,
     reprovision: Reprovision,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    initial_twin: Option<InitialTwin>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -427,6 +448,7 @@ enum WireAttestation {
 }
 
 /// A key as text. Never copied except into the line, which is cleared.
+#[derive(Debug, Clone, PartialEq)]
 struct WireKey(Secret);
 
 impl Serialize for WireKey {
@@ -465,6 +487,7 @@ impl From<&Enrollment> for WireEnrollment {
             enabled: enrollment.enabled,
             allocation: enrollment.allocation.clone(),
             reprovision: enrollment.reprovision,
+            initial_twin: enrollment.initial_twin.clone(),
         }
     }
 }
@@ -491,6 +514,7 @@ impl From<WireEnrollment> for Enrollment {
             enabled: wire.enabled,
             allocation: wire.allocation,
             reprovision: wire.reprovision,
+            initial_twin: wire.initial_twin,
         }
     }
 }

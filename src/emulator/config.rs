@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::listed::Listed;
+use crate::azure::keys::KeyError;
 use crate::azure::limits::HubSize;
 use crate::rng::Distribution;
 use crate::text::Secret;
@@ -27,6 +29,17 @@ pub struct Config {
     pub enrollments: Vec<Enrollment>,
     /// Whether each message's residence is written to the channel.
     pub stamps: bool,
+    /// The keys of the services' own policies; nobody gets at their APIs if `None`.
+    pub service_keys: Option<ServiceKeys>,
+}
+
+/// Keys of the shared access policies that the services' APIs ask for, base64 as the portal shows them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceKeys {
+    /// Of every hub's policy `iothubowner`.
+    pub hub: Secret,
+    /// Of DPS's policy `provisioningserviceowner`.
+    pub dps: Secret,
 }
 
 /// How the emulated DPS behaves.
@@ -97,6 +110,18 @@ pub struct Enrollment {
     pub allocation: Option<Allocation>,
     /// What happens when a device that has a hub registers again.
     pub reprovision: Reprovision,
+    /// What its devices' twins begin with; nothing if `None`.
+    pub initial_twin: Option<InitialTwin>,
+}
+
+/// What a twin begins with. Rules and limits are those of twins.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InitialTwin {
+    /// Tags, which devices do not see.
+    pub tags: Map<String, Value>,
+    /// Desired properties.
+    pub desired: Map<String, Value>,
 }
 
 /// How devices of an enrollment prove themselves. Keys are base64 as the portal shows them.
@@ -137,4 +162,56 @@ pub enum Reprovision {
     Reset,
     /// Keeps its hub and data: substatus `initialAssignment`.
     Never,
+}
+
+/// Why a [`Config`] cannot be emulated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// No hub at all.
+    #[error("the emulator has no hub; configure at least one")]
+    NoHub,
+    /// Two hubs with one name or host.
+    #[error("two hubs are called `{name}`; give each a name and host of its own")]
+    SameHub {
+        /// The name they share.
+        name: String,
+    },
+    /// Two individual enrollments for one registration.
+    #[error("two individual enrollments are for `{registration_id}` (case does not count); remove one")]
+    Duplicate {
+        /// The registration id, as the second spells it.
+        registration_id: String,
+    },
+    /// A list of devices cannot be used.
+    #[error("enrollment `{enrollment}`: {reason}")]
+    List {
+        /// Name of the enrollment.
+        enrollment: String,
+        /// Why, with the remedy.
+        reason: String,
+    },
+    /// A key of a service's policy is not one.
+    #[error("policy `{policy}`: {source}")]
+    Policy {
+        /// Name of the policy.
+        policy: &'static str,
+        /// What is wrong with its key.
+        source: KeyError,
+    },
+    /// No twin can begin so.
+    #[error("enrollment `{enrollment}`: its initial twin cannot be: {reason}")]
+    InitialTwin {
+        /// Name of the enrollment.
+        enrollment: String,
+        /// The rule that it breaks.
+        reason: &'static str,
+    },
+    /// A key is not one.
+    #[error("enrollment `{enrollment}`: {source}")]
+    Key {
+        /// Name of the enrollment.
+        enrollment: String,
+        /// What is wrong with its key.
+        source: KeyError,
+    },
 }

@@ -9,7 +9,7 @@ use hyper::header::HeaderMap;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 
-use super::config::{Allocation, Attestation, Config, Dps, Enrollment, Hub, Reprovision};
+use super::config::{Allocation, Attestation, Config, Dps, Enrollment, Hub, Reprovision, ServiceKeys};
 use super::serve::{InMemory, serve_in_memory};
 use crate::azure::keys::{GroupKey, SigningKey};
 use crate::azure::sas::{self, ResourceSpelling, dps_resource, hub_resource};
@@ -60,6 +60,7 @@ pub(super) fn enrollment(name: &str, attestation: Attestation) -> Enrollment {
         enabled: true,
         allocation: None,
         reprovision: Reprovision::Migrate,
+        initial_twin: None,
     }
 }
 
@@ -93,7 +94,13 @@ pub(super) fn config() -> Config {
             Enrollment { enabled: false, ..enrollment("locked", individual("locked-1", None)) },
         ],
         stamps: false,
+        service_keys: Some(service_keys()),
     }
+}
+
+/// The keys of both services' policies: [`PRIMARY`] and [`SECONDARY`].
+pub(super) fn service_keys() -> ServiceKeys {
+    ServiceKeys { hub: secret(PRIMARY), dps: secret(SECONDARY) }
 }
 
 /// The same with assignments that take neither time nor polls.
@@ -137,6 +144,23 @@ pub(super) fn dps_token(id: &str) -> String {
 /// A good token of a group device for a hub.
 pub(super) fn hub_token(host: &str, id: &str) -> String {
     token(&derived(PRIMARY, id), &hub_resource(host, id), ResourceSpelling::UpperCaseHex, VALID)
+}
+
+/// A good token of the policy of hub `host`.
+pub(super) fn owner_token(host: &str) -> String {
+    let key = SigningKey::from_base64(PRIMARY).expect("a key");
+    policy_token(&key, host, sas::HUB_OWNER_POLICY)
+}
+
+/// A good token of DPS's policy.
+pub(super) fn dps_owner_token() -> String {
+    let key = SigningKey::from_base64(SECONDARY).expect("a key");
+    policy_token(&key, "dps.test", sas::DPS_OWNER_POLICY)
+}
+
+pub(super) fn policy_token(key: &SigningKey, host: &str, policy: &str) -> String {
+    let token = sas::token(key, host, ResourceSpelling::UpperCaseHex, VALID, Some(policy));
+    token.expose_text().expect("a token is text").to_owned()
 }
 
 pub(super) fn body_of(id: &str) -> String {
@@ -200,6 +224,21 @@ impl Client {
         let (head, body) = self.sender.send_request(request).await.expect("a reply").into_parts();
         let body = body.collect().await.expect("a body").to_bytes();
         Answer { status: head.status.as_u16(), headers: head.headers, body }
+    }
+
+    /// A call of a service's API.
+    pub(super) async fn owner(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let is_dps = ["/enrollment", "/registrations"].iter().any(|start| path.starts_with(start));
+        let token = if is_dps { dps_owner_token() } else { owner_token(&self.host) };
+        let path = format!("{path}{}api-version=2021-10-01", if path.contains('?') { '&' } else { '?' });
+        let headers: Vec<_> = headers.iter().copied().chain([("authorization", token.as_str())]).collect();
+        self.call(method, &path, &headers, body.to_owned()).await
     }
 
     pub(super) async fn register(&mut self, id: &str) -> Answer {

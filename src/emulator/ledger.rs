@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::service::Service;
 use super::throttle::Tally;
 
+pub use super::two_way::TwoWay;
+
 /// What a request was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
@@ -34,11 +36,35 @@ pub enum Operation {
     MqttPoll,
     /// One telemetry message over MQTT, of either quality of service.
     MqttSend,
+    /// Question for a twin, over MQTT.
+    MqttTwinGet,
+    /// Change of reported properties, over MQTT.
+    MqttTwinPatch,
+    /// A device's answer to a method, over MQTT: 204 if somebody waited for it, 404 if nobody did.
+    MqttMethodReply,
+    /// PUBACK of a message from the cloud: 204, or 404 if it is of none.
+    MqttC2dSettle,
+    /// Question of a device for a message from the cloud, over HTTPS.
+    HubC2dReceive,
+    /// What a device did with one.
+    HubC2dSettle,
+    /// A message from the cloud.
+    HubC2dSend,
+    /// Read or change of a twin by the service's side.
+    HubTwins,
+    /// Direct method.
+    HubMethods,
+    /// Call of the registry of devices.
+    HubDevices,
+    /// Call for enrollments or enrollment groups.
+    DpsEnrollments,
+    /// Call of the service's side for registrations.
+    DpsRegistrations,
 }
 
 impl Operation {
     /// All, in the order of the ledger.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 22] = [
         Self::DpsRegister,
         Self::DpsPoll,
         Self::DpsLookup,
@@ -49,6 +75,18 @@ impl Operation {
         Self::MqttRegister,
         Self::MqttPoll,
         Self::MqttSend,
+        Self::MqttTwinGet,
+        Self::MqttTwinPatch,
+        Self::MqttMethodReply,
+        Self::MqttC2dSettle,
+        Self::HubC2dReceive,
+        Self::HubC2dSettle,
+        Self::HubC2dSend,
+        Self::HubTwins,
+        Self::HubMethods,
+        Self::HubDevices,
+        Self::DpsEnrollments,
+        Self::DpsRegistrations,
     ];
 
     /// Name in the ledger.
@@ -64,6 +102,18 @@ impl Operation {
             Self::MqttRegister => "mqtt.dps.register",
             Self::MqttPoll => "mqtt.dps.poll",
             Self::MqttSend => "mqtt.hub.send",
+            Self::MqttTwinGet => "mqtt.twin.get",
+            Self::MqttTwinPatch => "mqtt.twin.patch",
+            Self::MqttMethodReply => "mqtt.method.reply",
+            Self::MqttC2dSettle => "mqtt.c2d.settle",
+            Self::HubC2dReceive => "hub.c2d.receive",
+            Self::HubC2dSettle => "hub.c2d.settle",
+            Self::HubC2dSend => "hub.c2d.send",
+            Self::HubTwins => "hub.twins",
+            Self::HubMethods => "hub.methods",
+            Self::HubDevices => "hub.devices",
+            Self::DpsEnrollments => "dps.enrollments",
+            Self::DpsRegistrations => "dps.registrations",
         }
     }
 }
@@ -193,7 +243,7 @@ impl Counter {
         self.0.fetch_add(amount, Ordering::Relaxed);
     }
 
-    fn value(&self) -> u64 {
+    pub(super) fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -362,6 +412,9 @@ pub struct HubLedger {
     /// What it let wait and refused; absent if it has no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttle: Option<Tally>,
+    /// Twins, methods, messages from the cloud; absent if there was nothing of the kind.
+    #[serde(default, skip_serializing_if = "TwoWay::is_nothing")]
+    pub two_way: TwoWay,
 }
 
 impl Ledger {
@@ -376,6 +429,7 @@ impl Ledger {
                 devices: hub.devices,
                 senders: hub.senders,
                 throttle: hub.throttle,
+                two_way: hub.two_way,
                 ..HubLedger::default()
             })
             .collect();
@@ -441,8 +495,8 @@ impl Ledger {
 }
 
 /// Statuses that have a column of their own; the first stands for all others.
-const STATUSES: [u16; 17] =
-    [0, 101, 200, 202, 204, 400, 401, 403, 404, 405, 408, 413, 415, 426, 429, 500, 503];
+const STATUSES: [u16; 21] =
+    [0, 101, 200, 202, 204, 400, 401, 403, 404, 405, 408, 409, 412, 413, 415, 426, 429, 500, 502, 503, 504];
 
 /// Return codes of CONNACK.
 const CONNACKS: usize = 6;

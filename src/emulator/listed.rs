@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
 use zeroize::Zeroizing;
 
-use crate::azure::keys::{DeviceKey, KeyError, SigningKey};
+use crate::azure::keys::{BASE64, DeviceKey, KeyError, SigningKey};
 use crate::list::{self, DeviceList, ListError, Row, id_hash};
 use crate::text::Secret;
 
@@ -167,6 +168,13 @@ impl<'a> Found<'a> {
     /// The device's id at the hub, where it is not the registration id.
     pub(super) fn device_id(self) -> Option<&'a str> {
         std::str::from_utf8(self.device_id).ok().filter(|id| !id.is_empty())
+    }
+
+    /// Its keys in base64; the first stands for a second that there is not.
+    pub(super) fn key_texts(self) -> (Secret, Secret) {
+        let text = |key: &[u8]| Secret::new(BASE64.encode(key).into_bytes());
+        let secondary = if self.secondary.is_empty() { self.primary } else { self.secondary };
+        (text(self.primary), text(secondary))
     }
 
     /// Its keys, prepared.

@@ -103,6 +103,18 @@ impl std::fmt::Display for OperationId {
 /// Writes 128 bits as a GUID.
 pub(super) struct Guid(pub(super) u128);
 
+impl Guid {
+    /// Reads what [`Self`] writes.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
+        let mut groups = text.split('-');
+        let digits: String =
+            GROUPS.iter().map_while(|length| groups.next().filter(|g| g.len() == *length)).collect();
+        let is_whole = groups.next().is_none() && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        (is_whole && digits.len() == 32).then(|| u128::from_str_radix(&digits, 16).ok()).flatten().map(Self)
+    }
+}
+
 impl std::fmt::Display for Guid {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let bits = self.0;
@@ -221,6 +233,37 @@ impl Registrations {
         Some(record.snapshot(is_news))
     }
 
+    /// What the last attempt of a registration was signed with; `None` if it is unknown.
+    pub(super) fn credential(&self, lower: &str) -> Option<Credential> {
+        self.records.lock(lower).get(lower).map(|record| record.operation.credential.clone())
+    }
+
+    /// Forgets a registration; `None` if there is none, `false` if it is not the one that is meant.
+    ///
+    /// * `etag`: of its result, without quotes; `None` for any
+    pub(super) fn remove(&self, lower: &str, etag: Option<&str>) -> Option<bool> {
+        let mut records = self.records.lock(lower);
+        let record = records.get(lower)?;
+        let known = record.result.as_ref().map(|result| Guid(result.etag).to_string());
+        let is_it = etag.is_none() || etag == known.as_deref();
+        if is_it {
+            records.remove(lower);
+        }
+        Some(is_it)
+    }
+
+    /// Registrations whose last was with the enrollment group of that name, in order, those after `after`.
+    pub(super) fn ids_of(&self, group: &str, after: Option<&str>) -> Vec<Box<str>> {
+        let ids = self.records.collect(usize::MAX, |id, record| {
+            let entry = record.operation.credential.entry();
+            let is_meant = entry.is_group() && *entry.name == *group && after.is_none_or(|after| id > after);
+            is_meant.then(|| Box::<str>::from(id))
+        });
+        let mut ids: Vec<_> = ids.into_iter().flatten().collect();
+        ids.sort_unstable();
+        ids
+    }
+
     /// Whether assignments take neither time nor polls. Then the reply to PUT carries the result.
     fn is_immediate(&self) -> bool {
         let zero = Distribution::Constant(0.0);
@@ -252,12 +295,20 @@ impl Record {
         };
         if let Some(hub) = operation.hub {
             let home = Home { hub, device_id: device_id.clone() };
-            if let Some(old) = self.home.replace(home)
-                && (old.hub != hub || old.device_id != device_id)
-            {
-                linked.hubs[old.hub].remove(&old.device_id);
-            }
-            linked.hubs[hub].put(&device_id, operation.credential.clone().for_device(&device_id));
+            let moved = match self.home.replace(home) {
+                Some(old) if old.hub != hub || old.device_id != device_id => {
+                    linked.hubs[old.hub].remove(&old.device_id)
+                }
+                _ => None,
+            };
+            let is_reset = linked.entry.reprovision == Reprovision::Reset;
+            let twin = match moved {
+                Some(twin) if !is_reset => twin,
+                // Checked when the enrollment was made.
+                _ => linked.entry.initial_twin(operation.decided_wall),
+            };
+            let credential = operation.credential.clone().for_device(&device_id);
+            linked.hubs[hub].put(&device_id, credential, twin, is_reset);
         }
         let mut names = rng::stream(seed, lower, u64::MAX - self.attempts, Purpose::Identifier);
         self.result = Some(Settled {

@@ -118,6 +118,26 @@ pub(super) fn hub_error(refusal: &HubRefusal, request_id: &str, wall: UnixTime) 
     })
 }
 
+/// Body of an error in an answer about a twin over MQTT, and inside that of an error with a method. For twins that of the
+/// real hub is not published.
+pub(super) fn device_error(refusal: &HubRefusal, request_id: &str, wall: UnixTime) -> Vec<u8> {
+    json(&dps::ErrorBody {
+        error_code: refusal.error.code.into(),
+        tracking_id: request_id.to_owned(),
+        message: refusal.message.to_owned(),
+        timestamp_utc: wall.to_rfc3339(7),
+    })
+}
+
+/// Body of an error with a direct method: JSON in JSON, as users of service SDKs report it.
+pub(super) fn method_error(refusal: &HubRefusal, request_id: &str, wall: UnixTime) -> Vec<u8> {
+    let inner = device_error(refusal, request_id, wall);
+    json(&hub::ErrorBody {
+        message: String::from_utf8_lossy(&inner).into_owned(),
+        exception_message: String::new(),
+    })
+}
+
 /// A body in JSON.
 pub(super) fn json(body: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(body).expect("replies are plain structures of text and numbers")

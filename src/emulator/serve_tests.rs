@@ -336,3 +336,71 @@ fn a_child_that_cannot_run_says_why() {
     assert!(reason.contains("no hub"), "{reason}");
     assert!(child.thread.join().expect("no panic").is_err());
 }
+
+#[test]
+fn what_devices_on_several_threads_are_told_reaches_each_of_them_in_its_order() {
+    use crate::azure::mqtt::{TWIN_DESIRED, hub_user_name};
+    use crate::azure::two_way::parse_desired_topic;
+    use crate::emulator::twin::Change;
+    use crate::net::mqtt::{Connect, Packet, PacketStream, Qos, SubEntry, SubOpts, Subscribe};
+    use crate::net::stream::Stream;
+    const DEVICES: usize = 6;
+    const CHANGES: u64 = 200;
+    let options = Options { threads: 2, ..Options::default() };
+    let mut running = start(&immediate(), &options, Clock::machine()).expect("it starts");
+    on_sockets(async {
+        let ca = running.ca_pem();
+        let mut dps = connect(ca, running.dps(), DPS_HOST, VERSIONS[1]).await.expect("TLS");
+        let mut devices = Vec::new();
+        for n in 0..DEVICES {
+            let id = format!("dev-{n}");
+            assert_eq!(register(&mut dps, &id).await.status, 200);
+            let tls = dial(ca, running.hubs()[0].address, NORTH, VERSIONS[1]).await.expect("TLS");
+            let mut packets = PacketStream::new(Stream::TlsClient(Box::new(tls)), 64 * 1024);
+            let token = late(&derived(PRIMARY, &id), &crate::azure::sas::hub_resource(NORTH, &id));
+            let connect = Connect::builder().client_id(&id).expect("an id").clean_session(true);
+            let connect = connect.user_name(hub_user_name(NORTH, &id, "2021-04-12", "x")).expect("a name");
+            let connect = connect.password(token.into_bytes()).expect("a token").keep_alive(60);
+            packets.send(&connect.build().expect("a packet"));
+            assert!(matches!(packets.next().await, Ok(Some(Packet::Connack(_)))));
+            let entry =
+                SubEntry::new(TWIN_DESIRED, SubOpts::new().set_qos(Qos::AtMostOnce)).expect("a filter");
+            let subscribe = Subscribe::builder().packet_id(1).entries(vec![entry]).build();
+            packets.send(&subscribe.expect("a packet"));
+            assert!(matches!(packets.next().await, Ok(Some(Packet::Suback(_)))));
+            devices.push((id, packets));
+        }
+        let service = Arc::clone(running.service());
+        let ids: Vec<String> = devices.iter().map(|(id, _)| id.clone()).collect();
+        // From a thread of its own, as fast as it goes: who is told too much at once may miss some, and never the last.
+        let teller = std::thread::spawn(move || {
+            let tell = |id: &str, n: u64| {
+                let desired = serde_json::Map::from_iter([("n".to_owned(), n.into())]);
+                let change = Change { desired: Some(desired), ..Change::default() };
+                service.hub(0).change_twin(id, &change, None, Clock::machine().wall()).expect("a change");
+            };
+            (1..CHANGES).for_each(|n| ids.iter().for_each(|id| tell(id, n)));
+            let is_settled = || {
+                let counts = service.hub(0).two_way.sum();
+                counts.desired_pushes + counts.desired_lost == counts.desired_updates
+            };
+            while !is_settled() {
+                std::thread::yield_now();
+            }
+            ids.iter().for_each(|id| tell(id, CHANGES));
+        });
+        for (id, packets) in &mut devices {
+            let mut last = 1;
+            while last <= CHANGES {
+                let Ok(Some(Packet::Publish(publish))) = packets.next().await else { panic!("{id}") };
+                let version = parse_desired_topic(publish.topic_name()).expect("desired properties");
+                assert!(version > last, "{id}: {version} after {last}");
+                last = version;
+            }
+        }
+        teller.join().expect("no panic");
+    });
+    let told = running.stop().hubs["north"].two_way;
+    assert_eq!(told.desired_updates, CHANGES * DEVICES as u64);
+    assert_eq!(told.desired_pushes + told.desired_lost, told.desired_updates);
+}

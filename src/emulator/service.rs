@@ -19,15 +19,19 @@ use super::enrollments::{Credential, Denied, Enrollments, lower_case};
 use super::entrance::{Advertised, HubNames, Told};
 use super::hub::Hub;
 use super::registrations::{Guid, Linked, NoAnswer, Registrations, Snapshot};
-use super::throttle::{DpsThrottle, Excess, HubThrottle, Tally, Verdict};
+use super::throttle::{DpsThrottle, Excess, HubThrottle, Refused, Tally, Traffic, Verdict};
+use super::two_way::TwoWay;
 use crate::azure::dps::{RegistrationState, SymmetricKeyResult, error_code, status};
 use crate::azure::hub::HubError;
-use crate::azure::keys::KeyError;
 use crate::azure::registration::check_registration_id;
 use crate::azure::sas::{Presented, Refusal, dps_resource, hub_resource};
 use crate::time::{Instant, UnixTime};
 
+pub use super::config::ConfigError;
 pub use super::registrations::OperationId;
+
+#[path = "service_owner.rs"]
+mod owner;
 
 /// An emulated DPS with its hubs.
 pub struct Service {
@@ -36,6 +40,10 @@ pub struct Service {
     allocator: Allocator,
     allocation: Policy,
     registrations: Registrations,
+    owners: Option<owner::Owners>,
+    /// Names what the services' APIs make.
+    editions: AtomicU64,
+    seed: u64,
     /// `None` if every registration is admitted.
     throttle: Option<DpsThrottle>,
     hubs: Vec<Hub>,
@@ -60,42 +68,8 @@ pub struct HubFigures<'a> {
     pub senders: u64,
     /// What it let wait and refused; `None` if it has no limit.
     pub throttle: Option<Tally>,
-}
-
-/// Why a [`Config`] cannot be emulated.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// No hub at all.
-    #[error("the emulator has no hub; configure at least one")]
-    NoHub,
-    /// Two hubs with one name or host.
-    #[error("two hubs are called `{name}`; give each a name and host of its own")]
-    SameHub {
-        /// The name they share.
-        name: String,
-    },
-    /// Two individual enrollments for one registration.
-    #[error("two individual enrollments are for `{registration_id}` (case does not count); remove one")]
-    Duplicate {
-        /// The registration id, as the second spells it.
-        registration_id: String,
-    },
-    /// A list of devices cannot be used.
-    #[error("enrollment `{enrollment}`: {reason}")]
-    List {
-        /// Name of the enrollment.
-        enrollment: String,
-        /// Why, with the remedy.
-        reason: String,
-    },
-    /// A key is not one.
-    #[error("enrollment `{enrollment}`: {source}")]
-    Key {
-        /// Name of the enrollment.
-        enrollment: String,
-        /// What is wrong with its key.
-        source: KeyError,
-    },
+    /// Twins, methods, messages from the cloud.
+    pub two_way: TwoWay,
 }
 
 /// A refusal by DPS: error code, whose first three digits are the HTTP status, and a text.
@@ -194,6 +168,9 @@ impl Service {
             allocation: allocator.policy(&config.allocation),
             allocator,
             registrations: Registrations::new(config.seed, &config.dps),
+            owners: config.service_keys.as_ref().map(owner::Owners::new).transpose()?,
+            editions: AtomicU64::new(0),
+            seed: config.seed,
             throttle: config.dps.registrations.map(DpsThrottle::new),
             hubs,
             names: by_name,
@@ -325,7 +302,7 @@ impl Service {
             .ok_or(HubRefusal { error: HubError::DEVICE_NOT_FOUND, message: "no such device in this hub" })?;
         let verify = |id: &str| {
             let resource = hub_resource(host, id);
-            self.enrollments.verify_device(&identity.credential, device_id, &resource, &token, wall)
+            identity.credential.verify_device(device_id, &resource, &token, wall)
         };
         verify(device_id)
             .or_else(|refusal| {
@@ -375,9 +352,43 @@ impl Service {
         }
     }
 
+    /// Whether hub number `hub` takes a request of another kind now: `size` bytes, body and properties.
+    ///
+    /// # Errors
+    /// [`HubRefusal`] with 429 beyond the limit of that kind, 403 beyond the day's quota and where the tier has no such
+    /// thing.
+    pub fn admit(
+        &self,
+        hub: usize,
+        traffic: Traffic,
+        now: Instant,
+        wall: UnixTime,
+        size: u64,
+    ) -> Result<(), HubRefusal> {
+        let throttle = self.hubs.get(hub).and_then(|hub| hub.throttle.as_ref());
+        throttle.map_or(Ok(()), |throttle| throttle.admit(traffic, now, wall, size)).map_err(|refused| {
+            match refused {
+                Refused::Excess(excess) => excess.into(),
+                Refused::Tier => HubRefusal {
+                    error: HubError::NOT_IN_TIER,
+                    message: "hubs of this tier have no such operation; use a standard one",
+                },
+            }
+        })
+    }
+
     /// Takes note that messages of a device were accepted. How many is counted by the door, per thread.
     pub fn accept_messages(&self, from: &HubDevice) {
         self.hubs[from.hub].mark_sender(&from.device_id);
+    }
+
+    pub(super) fn enrollments(&self) -> &Enrollments {
+        &self.enrollments
+    }
+
+    /// Hub number `index`, counted from 0.
+    pub(super) fn hub(&self, index: usize) -> &Hub {
+        &self.hubs[index]
     }
 
     /// The hub of a device that has proved itself.
@@ -394,7 +405,7 @@ impl Service {
     /// Deletes a device from a hub, both by name; `false` if there is no such device.
     pub fn delete_device(&self, hub: &str, device_id: &str) -> bool {
         let hub = self.hubs.iter().find(|other| other.name == hub);
-        hub.is_some_and(|hub| hub.remove(device_id))
+        hub.is_some_and(|hub| hub.remove(device_id).is_some())
     }
 
     /// Lets every request that arrives in `from` .. `until` wait for `until`. A later call replaces an earlier one.
@@ -424,6 +435,7 @@ impl Service {
             devices: hub.device_count(),
             senders: hub.sender_count(),
             throttle: hub.throttle.as_ref().map(HubThrottle::tally),
+            two_way: hub.two_way.sum(),
         })
     }
 
@@ -452,13 +464,13 @@ impl Service {
         })
     }
 
-    fn linked(&self, credential: &Credential) -> Linked<'_> {
-        let entry = self.enrollments.entry(credential);
+    fn linked<'a>(&'a self, credential: &'a Credential) -> Linked<'a> {
+        let entry = credential.entry();
         Linked {
             allocator: &self.allocator,
             policy: entry.allocation.unwrap_or(self.allocation),
             hubs: &self.hubs,
-            device_id: self.enrollments.device_id(credential),
+            device_id: credential.device_id(),
             entry,
         }
     }
@@ -484,7 +496,7 @@ impl Service {
         let Some(result) = &snapshot.result else {
             return state;
         };
-        let entry = self.enrollments.entry(&result.credential);
+        let entry = result.credential.entry();
         state.created_date_time_utc = Some(snapshot.created.to_rfc3339(FRACTION_DIGITS));
         state.last_updated_date_time_utc = Some(result.updated.to_rfc3339(FRACTION_DIGITS));
         state.etag = Some(format!("\"{}\"", Guid(result.etag)));

@@ -13,6 +13,16 @@ pub(super) struct Sharded<V> {
 struct Shard<V>(Mutex<HashMap<Box<str>, V>>);
 
 impl<V> Sharded<V> {
+    /// What `read` makes of `most` values, in no order. Never holds two locks.
+    pub(super) fn collect<R>(&self, most: usize, read: impl Fn(&str, &V) -> R) -> Vec<R> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.0.lock().unwrap_or_else(PoisonError::into_inner);
+            all.extend(shard.iter().take(most - all.len()).map(|(key, value)| read(key, value)));
+        }
+        all
+    }
+
     pub(super) fn new() -> Self {
         Self { shards: (0..SHARDS).map(|_| Shard(Mutex::default())).collect() }
     }

@@ -18,7 +18,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::azure::limits::{DPS_POLL_WINDOW_SECONDS, DPS_POLLS_PER_WINDOW, HubSize, Tier};
+use crate::azure::limits::{
+    DPS_POLL_WINDOW_SECONDS, DPS_POLLS_PER_WINDOW, HubSize, METHOD_METER_BYTES, Tier,
+};
 use crate::time::{Instant, UnixTime};
 use crate::units::Rate;
 
@@ -43,6 +45,10 @@ pub const CONNECTION_BURST: Duration = Duration::from_secs(10);
 /// empty; and no SDK gives up a request that soon.
 pub const LONGEST_QUEUE: Duration = Duration::from_secs(10);
 
+/// What is admitted at once of all that goes both ways, and of calls of the registry: what the limit admits in this time.
+/// Its real size is unpublished. There is no queue behind it: these requests have an answer, and 429 is one.
+pub const TWO_WAY_BURST: Duration = Duration::from_secs(10);
+
 /// What becomes of a request that wants in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -63,6 +69,35 @@ pub enum Excess {
     Quota,
 }
 
+/// Requests that have a limit of their own, besides connections and telemetry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Traffic {
+    /// Read of a twin.
+    TwinRead,
+    /// Update of a twin, by its device or a service.
+    TwinUpdate,
+    /// Direct method, or a device's answer to one.
+    Method,
+    /// Message to a device.
+    SendDeviceBound,
+    /// A device's question for one, over HTTPS.
+    ReceiveDeviceBound,
+    /// Call of the registry of devices.
+    Registry,
+}
+
+impl Traffic {
+    const COUNT: usize = 6;
+}
+
+/// Why such a request is not admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    Excess(Excess),
+    /// The tier has no such thing.
+    Tier,
+}
+
 /// What a limited hub has decided so far. Of a batch every message counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
@@ -76,8 +111,24 @@ pub struct Tally {
     pub messages_refused: u64,
     /// Messages refused because the day's quota was used up.
     pub over_quota: u64,
-    /// What the admitted messages count as, by the meter of the tier; over all days.
+    /// What the admitted messages count as, by the meter of the tier; over all days. Twins, methods and messages from the
+    /// cloud are among them.
     pub metered: u64,
+    /// Twins not read because too many were.
+    #[serde(default)]
+    pub twin_reads_refused: u64,
+    /// Twins not updated because too many were.
+    #[serde(default)]
+    pub twin_updates_refused: u64,
+    /// Methods not sent, or answers not taken, because there were too many.
+    #[serde(default)]
+    pub methods_refused: u64,
+    /// Messages from the cloud not taken, or not given out over HTTPS, because there were too many.
+    #[serde(default)]
+    pub c2d_refused: u64,
+    /// Calls of the registry not answered because there were too many.
+    #[serde(default)]
+    pub registry_refused: u64,
 }
 
 /// The limits of one hub.
@@ -86,6 +137,9 @@ pub(super) struct HubThrottle {
     tier: Tier,
     connections: Gate,
     sends: Gate,
+    /// In the order of [`Traffic`].
+    others: [Gate; Traffic::COUNT],
+    others_refused: [AtomicU64; Traffic::COUNT],
     quota: Quota,
     connections_held: AtomicU64,
     connections_refused: AtomicU64,
@@ -98,8 +152,18 @@ pub(super) struct HubThrottle {
 impl HubThrottle {
     pub(super) fn new(size: HubSize) -> Self {
         let HubSize { tier, units } = size;
+        let others = [
+            tier.twin_reads_per_second(units),
+            tier.twin_updates_per_second(units),
+            tier.methods_per_second(units),
+            tier.devicebound_per_minute(units) / 60.0,
+            tier.devicebound_receives_per_minute(units) / 60.0,
+            tier.devicebound_per_minute(units) / 60.0,
+        ];
         Self {
             tier,
+            others: others.map(|per_second| Gate::new(per_second, TWO_WAY_BURST, Duration::ZERO)),
+            others_refused: Default::default(),
             connections: Gate::new(tier.connects_per_second(units), CONNECTION_BURST, LONGEST_QUEUE),
             sends: Gate::new(tier.sends_per_second(units), SEND_BURST, LONGEST_QUEUE),
             quota: Quota { a_day: tier.messages_per_day(units), used: AtomicU64::new(0) },
@@ -161,8 +225,41 @@ impl HubThrottle {
         verdict
     }
 
+    /// Whether a request of another kind may be carried out: now, or not at all.
+    ///
+    /// * `size`: of body and properties
+    pub(super) fn admit(
+        &self,
+        traffic: Traffic,
+        now: Instant,
+        wall: UnixTime,
+        size: u64,
+    ) -> Result<(), Refused> {
+        let is_registry = traffic == Traffic::Registry;
+        if !is_registry && !self.tier.is_two_way() {
+            return Err(Refused::Tier);
+        }
+        let metered = if is_registry { 0 } else { self.tier.metered(size) };
+        if !self.quota.has_room(wall, metered) {
+            count(&self.over_quota, 1);
+            return Err(Refused::Excess(Excess::Quota));
+        }
+        let weight = if traffic == Traffic::Method { size.div_ceil(METHOD_METER_BYTES).max(1) } else { 1 };
+        if self.others[traffic as usize].admit(now, weight).is_none() {
+            count(&self.others_refused[traffic as usize], 1);
+            return Err(Refused::Excess(Excess::Rate));
+        }
+        if !self.quota.charge(wall, metered) {
+            count(&self.over_quota, 1);
+            return Err(Refused::Excess(Excess::Quota));
+        }
+        count(&self.metered, metered);
+        Ok(())
+    }
+
     pub(super) fn tally(&self) -> Tally {
         let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let refused = |traffic: Traffic| value(&self.others_refused[traffic as usize]);
         Tally {
             connections_held: value(&self.connections_held),
             connections_refused: value(&self.connections_refused),
@@ -170,6 +267,11 @@ impl HubThrottle {
             messages_refused: value(&self.messages_refused),
             over_quota: value(&self.over_quota),
             metered: value(&self.metered),
+            twin_reads_refused: refused(Traffic::TwinRead),
+            twin_updates_refused: refused(Traffic::TwinUpdate),
+            methods_refused: refused(Traffic::Method),
+            c2d_refused: refused(Traffic::SendDeviceBound) + refused(Traffic::ReceiveDeviceBound),
+            registry_refused: refused(Traffic::Registry),
         }
     }
 }

@@ -211,3 +211,41 @@ fn threads_that_share_a_hub_get_no_more_than_one_would() {
     assert_eq!(late, expected, "every slot once");
     assert_eq!((hub.tally().metered, hub.tally().messages_refused), (7_000, 9_000));
 }
+
+#[test]
+fn each_kind_of_request_has_its_limit_and_none_takes_from_another() {
+    let hub = HubThrottle::new(HubSize { tier: Tier::S1, units: 2 });
+    let (now, wall) = (Instant::from_nanos(0), UnixTime::from_nanos(0));
+    // Ten seconds of each; methods in pieces of 4 KB, of which this one has four.
+    for (traffic, size, admitted) in [
+        (Traffic::TwinRead, 100, 1_000),
+        (Traffic::TwinUpdate, 100, 500),
+        (Traffic::Method, 16 * 1024, 200),
+        (Traffic::SendDeviceBound, 100, 33),
+        (Traffic::ReceiveDeviceBound, 0, 333),
+        (Traffic::Registry, 0, 33),
+    ] {
+        let verdicts = (0..2_000).take_while(|_| hub.admit(traffic, now, wall, size).is_ok()).count();
+        assert_eq!(verdicts, admitted, "{traffic:?}");
+        assert_eq!(hub.admit(traffic, now, wall, size), Err(Refused::Excess(Excess::Rate)));
+    }
+    assert_eq!(hub.admit_messages(now, wall, [1]), Verdict::Now);
+    let tally = hub.tally();
+    assert_eq!((tally.twin_reads_refused, tally.methods_refused, tally.c2d_refused), (2, 2, 4));
+    // Of the registry nothing is metered; a method of 16 KB counts as four.
+    assert_eq!(tally.metered, 1_000 + 500 + 4 * 200 + 33 + 333 + 1);
+    let basic = HubThrottle::new(HubSize { tier: Tier::B2, units: 1 });
+    assert_eq!(basic.admit(Traffic::Method, now, wall, 1), Err(Refused::Tier));
+    assert_eq!(basic.admit(Traffic::Registry, now, wall, 0), Ok(()));
+}
+
+#[test]
+fn what_goes_both_ways_is_charged_to_the_days_quota() {
+    let hub = HubThrottle::new(HubSize { tier: Tier::F1, units: 1 });
+    let (now, wall) = (Instant::from_nanos(0), UnixTime::from_nanos(0));
+    assert_eq!(hub.admit_messages(now, wall, [7_999 * 512]), Verdict::Now);
+    assert_eq!(hub.admit(Traffic::TwinUpdate, now, wall, 513), Err(Refused::Excess(Excess::Quota)));
+    assert_eq!(hub.admit(Traffic::TwinUpdate, now, wall, 512), Ok(()));
+    assert_eq!(hub.admit(Traffic::TwinRead, now, wall, 1), Err(Refused::Excess(Excess::Quota)));
+    assert_eq!(hub.admit(Traffic::Registry, now, wall, 1), Ok(()), "the registry is free");
+}

@@ -147,6 +147,7 @@ pub fn collect(enrollments: &[Enrollment], seed: u64, sources: Sources<'_>) -> R
             enabled: enrollment.enabled,
             allocation: enrollment.allocation.clone(),
             reprovision: enrollment.reprovision,
+            initial_twin: None,
         });
     }
     Ok(ring)

@@ -165,6 +165,7 @@ fn carry_out(
                 allocation: target.allocation.clone(),
                 enrollments: ring.enrollments,
                 stamps: options.stamps,
+                service_keys: None,
             };
             Some(Embedded::start(&options.program, &config, cores.saturating_sub(threads).max(1))?)
         }

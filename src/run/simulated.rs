@@ -86,6 +86,7 @@ pub fn simulate(
         allocation: target.allocation.clone(),
         enrollments,
         stamps: false,
+        service_keys: None,
     };
     let (plan, keys, options) = (Arc::new(plan.clone()), Arc::new(keys), options.clone());
     let populations = plan.populations.clone();

@@ -38,7 +38,7 @@ fn seconds(duration: Duration) -> u16 {
 #[test]
 fn tokens_are_spelled_as_each_sdk_spells_them() {
     let key = SigningKey::from_base64(KEY).expect("a key");
-    let token = |form: Form, resource: &str| {
+    let token = |form: Form<'_>, resource: &str| {
         form.token(&key, resource, EXPIRY).expose_text().expect("text").to_owned()
     };
     let start = "SharedAccessSignature sr=0ne00000A0A";

@@ -102,7 +102,7 @@ pub struct DpsHabits {
     /// MQTT: what their request ids are.
     pub request_ids: RequestIds,
     /// How the token is written.
-    pub token: Form,
+    pub token: Form<'static>,
     /// The body of a registration.
     pub body: RegisterBody,
     /// MQTT: the body of a poll.
@@ -123,7 +123,7 @@ pub struct HubHabits {
     /// MQTT: whether they ask for a new session.
     pub clean_session: bool,
     /// How the token is written.
-    pub token: Form,
+    pub token: Form<'static>,
     /// MQTT: the quality of service of requests about the twin.
     pub twin_qos: Qos,
     /// MQTT: the quality of service of answers to methods.

@@ -13,7 +13,7 @@ use crate::azure::keys::BASE64;
 use crate::emulator::channel::{Stamp, StampQueue};
 use crate::emulator::service::HubRefusal;
 use crate::emulator::throttle::Verdict;
-use crate::time::{Clock, Instant};
+use crate::time::{Clock, Instant, UnixTime};
 
 /// Messages that were accepted, for stamping.
 pub(super) struct Accepted {
@@ -43,13 +43,7 @@ async fn decide(arrival: &Arrival<'_>, route: &HubRoute) -> Result<Option<Accept
     )?;
     let (service, clock) = (&front.service, &front.clock);
     let hub = device.hub_index();
-    let (mut now, mut wall) = (arrival.now, arrival.wall);
-    if arrival.entered.get() != Some(hub) {
-        if wait_for(clock, service.admit_connection(hub, now)).await? {
-            (now, wall) = (clock.now(), clock.wall());
-        }
-        arrival.entered.set(Some(hub));
-    }
+    let (now, wall) = enter(arrival, hub).await?;
     let wants_stamps = front.stamps.is_some();
     let (messages, bytes, message_ids, verdict) = if is_batch(arrival.head) {
         let batch: Vec<BatchMessage> =
@@ -84,6 +78,19 @@ async fn decide(arrival: &Arrival<'_>, route: &HubRoute) -> Result<Option<Accept
     Ok(wants_stamps.then(|| Accepted { device_id: route.device_id.clone(), message_ids }))
 }
 
+/// Lets a device's connection into the hub, if this is its first request to it; when the request goes on.
+pub(super) async fn enter(arrival: &Arrival<'_>, hub: usize) -> Result<(Instant, UnixTime), HubRefusal> {
+    let (service, clock) = (&arrival.front.service, &arrival.front.clock);
+    let mut moment = (arrival.now, arrival.wall);
+    if arrival.entered.get() != Some(hub) {
+        if wait_for(clock, service.admit_connection(hub, arrival.now)).await? {
+            moment = (clock.now(), clock.wall());
+        }
+        arrival.entered.set(Some(hub));
+    }
+    Ok(moment)
+}
+
 /// Holds the request as long as the hub's queue does; whether that was any time at all. Only this task waits.
 async fn wait_for(clock: &Clock, verdict: Verdict) -> Result<bool, HubRefusal> {
     match verdict {
@@ -99,7 +106,7 @@ async fn wait_for(clock: &Clock, verdict: Verdict) -> Result<bool, HubRefusal> {
 /// What counts besides the body: values of system properties, names and values of the device's own.
 ///
 /// Source: <https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-messages-construct>
-fn properties_size(headers: &HeaderMap) -> usize {
+pub(super) fn properties_size(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| property_size(name.as_str(), value.len())).sum()
 }
 

@@ -35,11 +35,15 @@ use crate::net::websocket;
 use crate::time::{Clock, Instant, UnixTime};
 
 mod body;
+mod devicebound;
 mod dps;
+mod dps_service;
 mod hub;
+mod hub_service;
 mod reply;
 mod route;
 mod upgrade;
+mod service_route;
 
 use route::Route;
 
@@ -160,6 +164,14 @@ impl Front {
                             Route::Hub(route) => hub::handle(&arrival, route).await,
                             Route::Dps(route) => (dps::handle(&arrival, route), None),
                             Route::WebSocket => (upgrade::handle(&arrival), None),
+                            Route::DpsService(call) => (dps_service::handle(&arrival, call), None),
+                            Route::Receive { device_id, call } => {
+                                (devicebound::handle(&arrival, device_id, call).await, None)
+                            }
+                            // Boxed, so that a task is not as large as what few of them do.
+                            Route::HubService(call) => {
+                                (Box::pin(hub_service::handle(&arrival, call)).await, None)
+                            }
                             Route::Unknown => (route.unknown(), None),
                         };
                         stamped = accepted;
@@ -250,5 +262,7 @@ impl Drop for Abandoned<'_> {
     }
 }
 
+#[cfg(test)]
+mod service_tests;
 #[cfg(test)]
 pub(in crate::emulator) mod tests;

@@ -26,6 +26,14 @@ pub(super) fn empty(status: StatusCode) -> Reply {
     reply
 }
 
+/// A reply whose body is anything.
+pub(super) fn bytes(status: StatusCode, body: Vec<u8>) -> Reply {
+    let mut reply = Response::new(Full::from(body));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    reply
+}
+
 /// An error of DPS. What only the end of handling knows ([`finish`]) is left out.
 pub(super) fn dps_error(refusal: DpsRefusal) -> Reply {
     let mut reply = empty(status(refusal.code));
@@ -42,6 +50,13 @@ pub(super) fn hub_error(refusal: HubRefusal) -> Reply {
     let mut reply = empty(status(i64::from(refusal.error.code)));
     set(&mut reply, dps::ERROR_CODE_HEADER, HeaderValue::from(refusal.error.code));
     reply.extensions_mut().insert(Refused::Hub(refusal));
+    reply
+}
+
+/// An error with a direct method, which has a body of its own form.
+pub(super) fn method_error(refusal: HubRefusal) -> Reply {
+    let mut reply = hub_error(refusal);
+    reply.extensions_mut().insert(Refused::Method(refusal));
     reply
 }
 
@@ -62,6 +77,7 @@ pub(super) fn allow(reply: &mut Reply, method: &Method) {
 enum Refused {
     Dps(DpsRefusal),
     Hub(HubRefusal),
+    Method(HubRefusal),
 }
 
 /// Adds what every reply carries, and writes the body of errors, which repeats some of it.
@@ -69,6 +85,7 @@ pub(super) fn finish(reply: &mut Reply, request_id: &str, date: &mut Date, wall:
     let body = reply.extensions_mut().remove::<Refused>().map(|refused| match refused {
         Refused::Dps(refusal) => reply_body::dps_error(&refusal, request_id, wall),
         Refused::Hub(refusal) => reply_body::hub_error(&refusal, request_id, wall),
+        Refused::Method(refusal) => reply_body::method_error(&refusal, request_id, wall),
     });
     if let Some(body) = body {
         *reply.body_mut() = Full::from(body);

@@ -7,6 +7,8 @@ use hyper::http::request::Parts;
 use percent_encoding::percent_decode_str;
 
 use super::body::BodyError;
+use super::dps_service::ServiceCall;
+use super::service_route::{HubCall, ReceiveCall};
 use super::{Reply, reply};
 use crate::azure::dps::{MAX_BODY, error_code};
 use crate::azure::hub::{BATCH_CONTENT_TYPE, HubError, MAX_MESSAGE};
@@ -20,6 +22,13 @@ pub(super) enum Route {
     Hub(HubRoute),
     /// MQTT wants to go through it.
     WebSocket,
+    /// A device's messages from the cloud.
+    Receive {
+        device_id: String,
+        call: ReceiveCall,
+    },
+    HubService(HubCall),
+    DpsService(ServiceCall),
     Unknown,
 }
 
@@ -66,7 +75,16 @@ impl Route {
                 Some(operation_id) => dps(scope, id, DpsCall::Poll { operation_id }),
                 None => Self::Unknown,
             },
-            _ => Self::Unknown,
+            ["devices", device, "messages", bound, token, verb] => {
+                let call = ReceiveCall::of([bound, token, verb], decode);
+                let receive = decode(device).zip(call);
+                receive.map_or(Self::Unknown, |(device_id, call)| Self::Receive { device_id, call })
+            }
+            _ => match (HubCall::of(&segments, decode), ServiceCall::of(&segments, decode)) {
+                (Some(call), _) => Self::HubService(call),
+                (None, Some(call)) => Self::DpsService(call),
+                (None, None) => Self::Unknown,
+            },
         }
     }
 
@@ -76,6 +94,9 @@ impl Route {
             Self::Dps(DpsRoute { call: DpsCall::Register, .. }) => Method::PUT,
             Self::Dps(DpsRoute { call: DpsCall::Poll { .. }, .. }) | Self::WebSocket => Method::GET,
             Self::Dps(DpsRoute { call: DpsCall::Lookup, .. }) | Self::Hub(_) => Method::POST,
+            Self::Receive { call, .. } => call.method(),
+            Self::HubService(call) => return one_of(call.methods(), method),
+            Self::DpsService(call) => return one_of(call.methods(), method),
             Self::Unknown => return Ok(()),
         };
         if *method == wanted { Ok(()) } else { Err(wanted) }
@@ -90,6 +111,9 @@ impl Route {
             Self::Hub(_) if is_batch(head) => Operation::HubBatch,
             Self::Hub(_) => Operation::HubSend,
             Self::WebSocket => Operation::WebSocket,
+            Self::Receive { call, .. } => call.operation(),
+            Self::HubService(call) => call.operation(),
+            Self::DpsService(call) => call.operation(),
             Self::Unknown => Operation::Other,
         }
     }
@@ -100,6 +124,9 @@ impl Route {
             Self::Dps(_) | Self::Unknown => MAX_BODY,
             Self::WebSocket => 0,
             Self::Hub(_) => MAX_MESSAGE,
+            Self::Receive { .. } => MAX_BODY,
+            Self::HubService(call) => call.max_body(),
+            Self::DpsService(_) => ServiceCall::MAX_BODY,
         }
     }
 
@@ -115,9 +142,10 @@ impl Route {
                 (error_code::INVALID_ARGUMENT, HubError::ARGUMENT_INVALID, "the body cannot be read")
             }
         };
-        let mut reply = match self {
-            Self::Hub(_) => reply::hub_error(HubRefusal { error: hub, message: text }),
-            _ => reply::dps_error(DpsRefusal::new(dps, text)),
+        let mut reply = if self.is_of_hub() {
+            reply::hub_error(HubRefusal { error: hub, message: text })
+        } else {
+            reply::dps_error(DpsRefusal::new(dps, text))
         };
         reply::close(&mut reply);
         reply
@@ -126,14 +154,18 @@ impl Route {
     /// The refusal of a method.
     pub(super) fn wrong_method(&self, allowed: Method) -> Reply {
         let text = "the path does not take this method";
-        let mut reply = match self {
-            Self::Hub(_) => {
-                reply::hub_error(HubRefusal { error: HubError::METHOD_NOT_ALLOWED, message: text })
-            }
-            _ => reply::dps_error(DpsRefusal::new(error_code::METHOD_NOT_ALLOWED, text)),
+        let mut reply = if self.is_of_hub() {
+            reply::hub_error(HubRefusal { error: HubError::METHOD_NOT_ALLOWED, message: text })
+        } else {
+            reply::dps_error(DpsRefusal::new(error_code::METHOD_NOT_ALLOWED, text))
         };
         reply::allow(&mut reply, &allowed);
         reply
+    }
+
+    /// Whose words refusals are in.
+    fn is_of_hub(&self) -> bool {
+        matches!(self, Self::Hub(_) | Self::Receive { .. } | Self::HubService(_))
     }
 
     /// The answer to a path that leads nowhere.
@@ -160,7 +192,13 @@ pub(super) fn has_api_version(head: &Parts) -> bool {
     values.next().is_some_and(is_api_version)
 }
 
-fn decode(segment: &str) -> Option<String> {
+/// The error is the first that there is.
+fn one_of(methods: &[Method], method: &Method) -> Result<(), Method> {
+    if methods.contains(method) { Ok(()) } else { Err(methods[0].clone()) }
+}
+
+/// A segment of a path; `None` if it is empty or not UTF-8.
+pub(super) fn decode(segment: &str) -> Option<String> {
     if segment.is_empty() {
         return None;
     }
@@ -181,6 +219,27 @@ mod tests {
             Route::Hub(route) => assert_eq!(route.device_id, "a%b "),
             _ => panic!("a hub's path"),
         }
+        let service = |path: &str| match Route::of(path) {
+            Route::Receive { device_id, call } => format!("{device_id} {call:?}"),
+            Route::HubService(call) => format!("{call:?}"),
+            Route::DpsService(call) => format!("{call:?}"),
+            _ => "another".to_owned(),
+        };
+        for (path, expected) in [
+            ("/devices/a%23b/messages/deviceBound", "a#b Next"),
+            ("/devices/d/messages/devicebound/l", "d Settle { token: \"l\" }"),
+            ("/devices/d/messages/devicebound/l/abandon", "d Abandon { token: \"l\" }"),
+            ("/devices", "Devices"),
+            ("/devices/d", "Device { device_id: \"d\" }"),
+            ("/twins/d/methods", "Method { device_id: \"d\" }"),
+            ("/messages/devicebound", "Send"),
+            ("/enrollments/query", "Enrollments { kind: Individual }"),
+            ("/enrollmentGroups/g", "Enrollment { kind: Group, id: \"g\" }"),
+            ("/registrations/d", "Registration { id: \"d\" }"),
+            ("/registrations/g/query", "Registrations { group: \"g\" }"),
+        ] {
+            assert_eq!(service(path), expected, "{path}");
+        }
         for path in [
             "/",
             "",
@@ -192,6 +251,16 @@ mod tests {
             "/0ne0/registrations/dev/operations/5.1/more/and/more",
             "/devices/d/messages/events/x",
             "/devices/%ff/messages/events",
+            "/devices/d/messages/devicebound/token/complete",
+            "/devices/%ff/messages/devicebound",
+            "/devices/d/messages/other",
+            "/twins/",
+            "/twins/d/methods/more",
+            "/twins/%ff",
+            "/enrollments/",
+            "/enrollments/e/keys",
+            "/registrations/g/query/more",
+            "/messages/events",
         ] {
             assert!(matches!(Route::of(path), Route::Unknown), "{path}");
         }

@@ -1,15 +1,14 @@
-//! IoT Hub over MQTT: telemetry. Twins, methods and messages from the cloud can be subscribed to, and nothing comes.
+//! IoT Hub over MQTT: telemetry, and what a device is subscribed to. What comes of that is in [`super::two_way`].
 //!
 //! MQTT 3.1.1 has no answer to a message but its PUBACK: whatever is wrong with one ends the connection.
 //!
 //! Source: <https://learn.microsoft.com/azure/iot/iot-mqtt-connect-to-iot-hub>
 
 use std::collections::VecDeque;
-use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use percent_encoding::percent_decode_str;
-use tokio::sync::oneshot;
 
 use super::{Front, Moment};
 use crate::azure::hub::{HubError, MAX_MESSAGE};
@@ -19,6 +18,7 @@ use crate::azure::mqtt::{
 use crate::emulator::channel::Stamp;
 use crate::emulator::hub::{Attached, Displaced, Filter, Subscriptions};
 use crate::emulator::ledger::{Ending, Operation};
+use crate::emulator::mailbox::{Mailbox, Notice};
 use crate::emulator::service::HubDevice;
 use crate::emulator::throttle::{Excess, Verdict};
 use crate::net::mqtt::{PacketStream, Publish, Qos};
@@ -29,9 +29,10 @@ pub(super) struct HubSession {
     device: HubDevice,
     /// Names the connection at the hub.
     number: u64,
-    displaced: oneshot::Receiver<Displaced>,
-    is_clean: bool,
+    mailbox: Arc<Mailbox>,
     subscriptions: Subscriptions,
+    /// See [`Self::slack`].
+    slack: u32,
     expires: Instant,
     /// Size of the message to be sent should the device be lost.
     will: Option<u64>,
@@ -56,19 +57,13 @@ struct Held {
 
 impl HubSession {
     /// * `will`: size of the message to be sent should the device be lost
-    pub(super) fn new(
-        device: HubDevice,
-        attached: Attached,
-        is_clean: bool,
-        expires: Instant,
-        will: Option<u64>,
-    ) -> Self {
+    pub(super) fn new(device: HubDevice, attached: Attached, expires: Instant, will: Option<u64>) -> Self {
         Self {
             device,
             number: attached.number,
-            displaced: attached.displaced,
-            is_clean,
+            mailbox: attached.mailbox,
             subscriptions: attached.resumed.unwrap_or_default(),
+            slack: 0,
             expires,
             will,
             held: VecDeque::new(),
@@ -90,12 +85,39 @@ impl HubSession {
         self.held.front().map(|held| held.slot)
     }
 
-    /// Resolves when the hub wants the connection to end. Not to be asked again then.
-    pub(super) fn poll_displaced(&mut self, context: &mut Context<'_>) -> Poll<Ending> {
-        Pin::new(&mut self.displaced).poll(context).map(|why| match why {
-            Ok(Displaced::Takeover) => Ending::Takeover,
-            // The hub forgets nobody without a word, except at its own end.
-            Ok(Displaced::Disabled) | Err(_) => Ending::Disabled,
+    pub(super) fn device(&self) -> &HubDevice {
+        &self.device
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
+    }
+
+    pub(super) fn subscriptions(&self) -> Subscriptions {
+        self.subscriptions
+    }
+
+    /// Bytes that may wait to be written beyond what any client may leave unread: there was something large for this one,
+    /// and it cannot have read that yet.
+    pub(super) fn slack(&self) -> usize {
+        self.slack as usize
+    }
+
+    /// * `bytes`: that wait; 0 once all is written
+    pub(super) fn set_slack(&mut self, bytes: usize) {
+        self.slack = u32::try_from(bytes).unwrap_or(u32::MAX);
+    }
+
+    /// Resolves when the hub wants the connection to end, and when there is mail, if that is wanted.
+    pub(super) fn poll_mailbox(&self, context: &mut Context<'_>, wants_mail: bool) -> Poll<Option<Ending>> {
+        self.mailbox.poll(context, wants_mail).map(|notice| match notice {
+            Notice::Mail => None,
+            Notice::Displaced(Displaced::Takeover) => Some(Ending::Takeover),
+            Notice::Displaced(Displaced::Disabled) => Some(Ending::Disabled),
         })
     }
 
@@ -129,12 +151,10 @@ impl HubSession {
         }
     }
 
-    /// Lets the hub remember the subscriptions, if they are to outlive the connection.
+    /// Lets the hub know the subscriptions, which it remembers if they are to outlive the connection.
     pub(super) fn keep_subscriptions(&self, front: &Front) {
-        if !self.is_clean {
-            let hub = front.service.hub_of_device(&self.device);
-            hub.keep(self.device.device_id(), self.number, self.subscriptions);
-        }
+        let hub = front.service.hub_of_device(&self.device);
+        hub.keep(self.device.device_id(), self.number, self.subscriptions);
     }
 
     /// Takes a message, or puts it in the hub's queue.
@@ -145,6 +165,9 @@ impl HubSession {
         publish: &Publish,
         moment: Moment,
     ) -> Result<(), Ending> {
+        if publish.topic_name().starts_with("$iothub/") {
+            return self.two_way(front, packets, publish, moment);
+        }
         let (id, bag) = parse_events_topic(publish.topic_name()).ok_or(Ending::Protocol)?;
         if id != self.device.device_id() {
             return Err(Ending::Protocol);

@@ -33,6 +33,7 @@ use crate::time::{Clock, Instant, UnixTime};
 mod dps;
 mod hub;
 mod session;
+mod two_way;
 
 use dps::DpsSession;
 use hub::HubSession;
@@ -195,7 +196,7 @@ impl Front {
         let expires = self.clock.now() + since(device.expiry(), self.clock.wall());
         let will = connect.will_topic().zip(connect.will_payload());
         let will = will.and_then(|(topic, payload)| hub::will_size(topic, device_id, payload.len()));
-        Ok((HubSession::new(device, attached, is_clean, expires, will), resumed))
+        Ok((HubSession::new(device, attached, expires, will), resumed))
     }
 }
 

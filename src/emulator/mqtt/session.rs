@@ -58,6 +58,8 @@ pub(super) struct Session<'a> {
     /// When something came last.
     heard: Instant,
     frozen: Frozen,
+    /// The end of a freeze that keeps mail from the device.
+    quiet: Option<Instant>,
     /// How the connection ended while packets were frozen that still count.
     leaving: Option<Ending>,
     /// Kept until it fires: what it waits for mostly moves away before it is reached.
@@ -76,6 +78,8 @@ struct Frozen {
 enum Event {
     Packet(Packet),
     Over(Ending),
+    /// The hub has something for the device.
+    Mail,
     Time,
 }
 
@@ -112,6 +116,7 @@ impl<'a> Session<'a> {
             silence: longest_silence(keep_alive_s),
             heard: front.clock.now(),
             frozen: Frozen::default(),
+            quiet: None,
             leaving: None,
             timer: None,
         }
@@ -131,6 +136,7 @@ impl<'a> Session<'a> {
                         Ok(())
                     }
                     Event::Over(ending) => Err(ending),
+                    Event::Mail => self.deliver(),
                     Event::Time => Ok(()),
                 },
             };
@@ -155,12 +161,19 @@ impl<'a> Session<'a> {
         if let Role::Hub(hub) = &mut self.role {
             hub.release(self.front, &mut self.packets, now);
         }
+        self.quiet.take_if(|until| *until <= now);
         if self.frozen.until.is_some_and(|until| until <= now) {
             self.frozen.until = None;
-            self.frozen.bytes = 0;
+        }
+        if self.frozen.until.is_none() {
             let wall = self.front.clock.wall();
-            while let Some((packet, arrived)) = self.frozen.packets.pop_front() {
+            while !self.is_backlogged()
+                && let Some((packet, arrived)) = self.frozen.packets.pop_front()
+            {
                 self.handle(packet, Moment { arrived, now, wall })?;
+            }
+            if self.frozen.packets.is_empty() {
+                self.frozen.bytes = 0;
             }
         }
         if self.frozen.packets.is_empty()
@@ -171,11 +184,12 @@ impl<'a> Session<'a> {
         if self.expires().is_some_and(|expires| expires <= now) {
             return Err(Ending::Expired);
         }
-        // Whoever is not listened to, or waits for an answer, is not silent.
-        if !self.is_reading() || self.frozen.until.is_some() {
+        // Whoever is not listened to, or waits for an answer, is not silent; unless it does not read the answers it has.
+        let is_backlogged = self.is_backlogged();
+        if !is_backlogged && (!self.is_reading() || self.frozen.until.is_some()) {
             self.heard = now;
         } else if self.heard + self.silence <= now {
-            return Err(Ending::KeepAlive);
+            return Err(if is_backlogged { Ending::SlowReader } else { Ending::KeepAlive });
         }
         Ok(())
     }
@@ -188,14 +202,25 @@ impl<'a> Session<'a> {
         let held_until = self.front.service.held_until(now);
         let mut next = Some(packet);
         while let Some(packet) = next {
-            if held_until.is_some() || self.frozen.until.is_some() {
+            if held_until.is_some() || self.frozen.until.is_some() || !self.frozen.packets.is_empty() {
                 self.frozen.push(packet, now, held_until);
             } else {
                 self.handle(packet, moment)?;
             }
-            next = if self.is_reading() { self.packets.take_ready() } else { None };
+            let goes_on = self.is_reading() && !self.is_backlogged();
+            next = if goes_on { self.packets.take_ready() } else { None };
         }
         Ok(())
+    }
+
+    fn deliver(&mut self) -> Result<(), Ending> {
+        // A frozen service tells nobody anything either.
+        self.quiet = self.front.service.held_until(self.front.clock.now());
+        match &mut self.role {
+            Role::Hub(_) if self.quiet.is_some() => Ok(()),
+            Role::Dps(_) => Ok(()),
+            Role::Hub(hub) => hub.deliver(self.front, &mut self.packets),
+        }
     }
 
     fn handle(&mut self, packet: Packet, moment: Moment) -> Result<(), Ending> {
@@ -207,8 +232,13 @@ impl<'a> Session<'a> {
             }
             Packet::Subscribe(subscribe) => self.subscribe(&subscribe),
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(&unsubscribe),
-            // Nothing is sent again within a connection [MQTT-4.4.0-1], so that nobody waits for it.
-            Packet::Puback(_) => Ok(()),
+            // Nothing is sent again within a connection [MQTT-4.4.0-1]: at DPS nobody waits for it.
+            Packet::Puback(packet_id) => {
+                if let Role::Hub(hub) = &self.role {
+                    hub.confirmed(self.front, packet_id);
+                }
+                Ok(())
+            }
             Packet::Disconnect => Err(Ending::Disconnect),
             // A second CONNECT [MQTT-3.1.0-2], what only servers send, and QoS 2.
             Packet::Connect(_)
@@ -282,6 +312,15 @@ impl<'a> Session<'a> {
         has_room && self.leaving.is_none() && self.frozen.has_room()
     }
 
+    /// Whether answers that can be large, as twins are, wait to be written: nothing more is taken until they are, and who
+    /// leaves them unread for as long as it may be silent is closed.
+    fn is_backlogged(&self) -> bool {
+        match &self.role {
+            Role::Dps(_) => false,
+            Role::Hub(hub) => hub.slack() > 0 && self.packets.queued() > MAX_QUEUED && self.leaving.is_none(),
+        }
+    }
+
     fn expires(&self) -> Option<Instant> {
         match &self.role {
             // Its token is looked at with each request.
@@ -297,7 +336,7 @@ impl<'a> Session<'a> {
             Role::Dps(_) => None,
             Role::Hub(hub) => hub.next_slot(),
         };
-        let all = [Some(silence), self.expires(), self.frozen.until, slot];
+        let all = [Some(silence), self.expires(), self.frozen.until, self.quiet, slot];
         all.into_iter().flatten().min().unwrap_or(silence)
     }
 
@@ -307,11 +346,19 @@ impl<'a> Session<'a> {
         if self.timer.as_ref().is_none_or(|(armed, _)| *armed > deadline) {
             self.timer = Some((deadline, self.front.clock.sleep_until(deadline)));
         }
-        let (is_reading, is_leaving) = (self.is_reading(), self.leaving.is_some());
-        let Self { packets, role, timer, .. } = self;
+        let is_backlogged = self.is_backlogged();
+        let (is_reading, is_leaving) = (self.is_reading() && !is_backlogged, self.leaving.is_some());
+        let Self { packets, role, timer, quiet, .. } = self;
+        let mut most = MAX_QUEUED;
+        if let Role::Hub(hub) = role {
+            if packets.is_written() {
+                hub.set_slack(0);
+            }
+            most += hub.slack();
+        }
         poll_fn(|context| {
-            if let Role::Hub(hub) = role
-                && let Poll::Ready(ending) = hub.poll_displaced(context)
+            if let Role::Hub(hub) = &*role
+                && let Poll::Ready(Some(ending)) = hub.poll_mailbox(context, false)
             {
                 return Poll::Ready(Event::Over(ending));
             }
@@ -325,8 +372,20 @@ impl<'a> Session<'a> {
             } else if !is_leaving && let Poll::Ready(Err(_)) = packets.poll_flush(context) {
                 return Poll::Ready(Event::Over(Ending::Gone));
             }
-            if packets.queued() > MAX_QUEUED {
+            if is_backlogged && packets.queued() <= MAX_QUEUED {
+                return Poll::Ready(Event::Time);
+            }
+            if packets.queued() > most {
                 return Poll::Ready(Event::Over(Ending::SlowReader));
+            }
+            // What nobody asked for waits until everything else is written.
+            if let Role::Hub(hub) = &*role
+                && !is_leaving
+                && quiet.is_none()
+                && packets.is_written()
+                && hub.poll_mailbox(context, true).is_ready()
+            {
+                return Poll::Ready(Event::Mail);
             }
             if let Some((_, sleep)) = timer
                 && Pin::new(sleep).poll(context).is_ready()

@@ -149,6 +149,7 @@ macro_rules! connect {
 // After the macro, which they use.
 mod limits;
 mod websocket;
+mod two_way;
 mod wire;
 
 fn hub_connect(id: &str, is_clean: bool) -> Connect {
@@ -392,7 +393,8 @@ fn packets_that_a_client_may_not_send_end_the_connection() {
             (vec![0x62, 2, 0, 1], Ending::Protocol),
             (vec![0xd0, 0], Ending::Protocol),
             (publish("devices/other/messages/events/", None, b"").to_continuous_buffer(), Ending::Protocol),
-            (publish("$iothub/twin/GET/?$rid=1", None, b"").to_continuous_buffer(), Ending::Protocol),
+            (publish("$iothub/twin/PUT/?$rid=1", None, b"").to_continuous_buffer(), Ending::Protocol),
+            (publish("$iothub/methods/res/x/?$rid=1", None, b"").to_continuous_buffer(), Ending::Protocol),
             (publish(&format!("{EVENTS}a=%ff"), None, b"").to_continuous_buffer(), Ending::Malformed),
             (publish(&format!("{EVENTS}\0"), None, b"").to_continuous_buffer(), Ending::Malformed),
             // DUP at QoS 0; packet id 0; a subscription with a bit of version 5.

@@ -1,6 +1,7 @@
 //! The bytes themselves: as the standard has them, cut short, and changed.
 
 use super::*;
+use crate::azure::two_way::{method_response_topic, twin_patch_topic};
 
 #[test]
 fn what_is_on_the_wire_is_what_the_standard_says_to_the_byte() {
@@ -48,7 +49,7 @@ fn what_is_on_the_wire_is_what_the_standard_says_to_the_byte() {
 }
 
 /// Sessions in which every packet that a client sends occurs.
-fn good_sessions() -> [Vec<u8>; 2] {
+fn good_sessions() -> [Vec<u8>; 3] {
     let expiry = VALID + seconds(1_000_000_000);
     let key = derived(PRIMARY, "dev");
     let session = |user: String, resource: String, filter: &str, publishes: [Publish; 2]| {
@@ -81,6 +82,15 @@ fn good_sessions() -> [Vec<u8>; 2] {
             hub_resource(NORTH, "dev"),
             METHODS,
             [confirmed, publish(EVENTS, None, b"{}")],
+        ),
+        session(
+            hub_user_name(NORTH, "dev", "2021-04-12", "x"),
+            hub_resource(NORTH, "dev"),
+            TWIN_RESPONSES,
+            [
+                publish(&twin_patch_topic("1"), Some(1), br#"{"a":{"b":null}}"#),
+                publish(&method_response_topic(200, "1"), None, b"{}"),
+            ],
         ),
     ]
 }
