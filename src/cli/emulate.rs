@@ -129,6 +129,7 @@ fn serve(arguments: &Arguments) -> Result<(), Failure> {
     let mut folder = Folder::open(&arguments.dir)?;
     let (mut config, generated) = configure(arguments, &mut folder)?;
     config.service_keys = Some(folder.service_keys()?);
+    config.drive = arguments.drive.unwrap_or(config.drive);
     let hub_ports: Vec<u16> = (1..=config.hubs.len())
         .map(|index| if arguments.port == 0 { 0 } else { arguments.port.saturating_add(index as u16) })
         .collect();
@@ -156,21 +157,14 @@ fn serve(arguments: &Arguments) -> Result<(), Failure> {
         let _inside = runtime.enter();
         interrupted().map_err(failed)?
     };
-    let clock = Clock::machine();
-    let mut running = serve::start(&config, &options, clock.clone()).map_err(failed)?;
+    let mut running = serve::start(&config, &options, Clock::machine()).map_err(failed)?;
     let ways = Ways::new(&running, &folder, &config.id_scope).map_err(failed)?;
     for key in &generated {
         folder.describe(key, &ways)?;
     }
     folder.describe_services(&running, &dialable(running.dps()), &config)?;
     announce(&running, &ways, &config, &folder).map_err(failed)?;
-    let drive = arguments.drive.unwrap_or_default();
-    runtime.block_on(async {
-        tokio::select! {
-            () = interrupted => {}
-            () = drive.run(running.service(), &clock) => {}
-        }
-    });
+    runtime.block_on(interrupted);
     let ledger = running.stop();
     let text = serde_json::to_string_pretty(&ledger).map_err(failed)?;
     // The reader of a pipe may have gone with the interrupt.
@@ -201,6 +195,7 @@ fn configure(arguments: &Arguments, folder: &mut Folder) -> Result<(Config, Vec<
         enrollments: Vec::new(),
         stamps: false,
         service_keys: None,
+        drive: Drive::default(),
     };
     if let Some(path) = &arguments.file {
         let environment = |name: &str| std::env::var(name).ok();

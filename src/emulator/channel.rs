@@ -38,6 +38,7 @@ use zeroize::Zeroizing;
 use super::config::{
     Allocation, Attestation, Config, Dps, Enrollment, Hub, InitialTwin, Reprovision, ServiceKeys,
 };
+use super::drive::Drive;
 use super::ledger::Ledger;
 use super::listed::{Listed, Store};
 use crate::list::{ListError, Row};
@@ -103,6 +104,9 @@ pub struct Setup {
     /// See [`Config::service_keys`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     service_keys: Option<WireServiceKeys>,
+    /// See [`Config::drive`].
+    #[serde(default)]
+    pub drive: Drive,
     /// Worker threads, at least 1.
     pub threads: usize,
 }
@@ -166,6 +170,7 @@ impl Setup {
                 .service_keys
                 .clone()
                 .map(|keys| WireServiceKeys { hub: WireKey(keys.hub), dps: WireKey(keys.dps) }),
+            drive: config.drive,
             threads,
         }
     }
@@ -181,6 +186,7 @@ impl Setup {
             enrollments,
             stamps: self.stamps,
             service_keys: self.service_keys.map(|keys| ServiceKeys { hub: keys.hub.0, dps: keys.dps.0 }),
+            drive: self.drive,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::drive::Drive;
 use super::listed::Listed;
 use crate::azure::keys::KeyError;
 use crate::azure::limits::HubSize;
@@ -31,6 +32,8 @@ pub struct Config {
     pub stamps: bool,
     /// The keys of the services' own policies; nobody gets at their APIs if `None`.
     pub service_keys: Option<ServiceKeys>,
+    /// Traffic from the cloud that the emulator makes itself.
+    pub drive: Drive,
 }
 
 /// Keys of the shared access policies that the services' APIs ask for, base64 as the portal shows them.

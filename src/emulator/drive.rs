@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, json};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
@@ -22,7 +23,7 @@ use crate::time::{Clock, Instant, UnixTime};
 use crate::units::Rate;
 
 /// What is to be made, each at its own rate over all hubs together; nothing where `None`.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Drive {
     /// Direct methods, called [`METHOD`].
     pub methods: Option<Rate>,
@@ -83,6 +84,11 @@ impl FromStr for Drive {
 }
 
 impl Drive {
+    /// Whether nothing is to be made.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Makes the traffic until it is dropped.
     pub async fn run(&self, service: &Service, clock: &Clock) {
         let start = clock.now();

@@ -10,6 +10,7 @@ use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 
 use super::config::{Allocation, Attestation, Config, Dps, Enrollment, Hub, Reprovision, ServiceKeys};
+use super::drive::Drive;
 use super::serve::{InMemory, serve_in_memory};
 use crate::azure::keys::{GroupKey, SigningKey};
 use crate::azure::sas::{self, ResourceSpelling, dps_resource, hub_resource};
@@ -95,6 +96,7 @@ pub(super) fn config() -> Config {
         ],
         stamps: false,
         service_keys: Some(service_keys()),
+        drive: Drive::default(),
     }
 }
 

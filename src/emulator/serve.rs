@@ -14,6 +14,7 @@ use super::channel::{HubAddress, Ready, StampQueue};
 use super::config::Config;
 use super::connect_front::ConnectFront;
 use super::door::{Door, Means};
+use super::drive::Drive;
 use super::entrance::{Advertised, Entrance, HubNames, Told, azure_names};
 use super::ledger::{Counters, Ledger};
 use super::service::{ConfigError, Service};
@@ -195,6 +196,7 @@ pub fn start(config: &Config, options: &Options, clock: Clock) -> Result<Running
             counters: Arc::clone(&running.books.counters[index]),
             stamps: running.books.stamps.get(index).cloned(),
             seed: config.seed,
+            drive: if index == 0 { config.drive } else { Drive::default() },
             stopping: stopping.clone(),
         };
         match worker.start(index) {
@@ -298,6 +300,10 @@ pub fn serve_in_memory(
         stamps,
         seed: config.seed,
     });
+    if !config.drive.is_none() {
+        let (drive, service, clock) = (config.drive, Arc::clone(&books.service), clock.clone());
+        tokio::task::spawn_local(async move { drive.run(&service, &clock).await });
+    }
     let hosts = config.hubs.iter().enumerate().map(|(index, hub)| (hub.host.as_str(), Some(index)));
     for (host, entrance) in std::iter::once((DPS_HOST, None)).chain(hosts) {
         let mut listener = network.listen(host);

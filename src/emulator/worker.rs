@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::channel::StampQueue;
 use super::connect_front::ConnectFront;
 use super::door::{Door, Means};
+use super::drive::Drive;
 use super::entrance::Entrance;
 use super::ledger::Counters;
 use super::service::Service;
@@ -30,6 +31,8 @@ pub(super) struct Worker {
     pub(super) counters: Arc<Counters>,
     pub(super) stamps: Option<Arc<StampQueue>>,
     pub(super) seed: u64,
+    /// What this thread makes for all.
+    pub(super) drive: Drive,
     pub(super) stopping: watch::Receiver<bool>,
 }
 
@@ -59,6 +62,10 @@ impl Worker {
     }
 
     async fn run(mut self, started: &mpsc::Sender<io::Result<()>>) {
+        if !self.drive.is_none() {
+            let (drive, service, clock) = (self.drive, Arc::clone(&self.service), self.clock.clone());
+            tokio::task::spawn_local(async move { drive.run(&service, &clock).await });
+        }
         let door = Door::new(Means {
             service: self.service,
             clock: self.clock.clone(),

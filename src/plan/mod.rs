@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::azure::limits::HubSize;
 use crate::emulator::config;
+use crate::emulator::drive::Drive;
 use crate::list::DeviceList;
 use crate::net::way::Way;
 use crate::text::Secret;
@@ -81,6 +82,8 @@ pub struct EmulatorTarget {
     pub hubs: Vec<config::Hub>,
     /// How hubs are chosen where an enrollment does not say.
     pub allocation: config::Allocation,
+    /// Traffic from the cloud that it makes itself.
+    pub drive: Drive,
 }
 
 /// See [`Target::Azure`].

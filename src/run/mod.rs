@@ -166,6 +166,7 @@ fn carry_out(
                 enrollments: ring.enrollments,
                 stamps: options.stamps,
                 service_keys: None,
+                drive: target.drive,
             };
             Some(Embedded::start(&options.program, &config, cores.saturating_sub(threads).max(1))?)
         }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::device::hub::Qos;
-use crate::emulator::ledger::{HubLedger, Ledger};
+use crate::emulator::ledger::{Ending, HubLedger, Ledger, TwoWay};
 use crate::plan::{Population, Protocol};
-use crate::record::{Counts, Record};
+use crate::record::{Counts, PopulationRecord, Record};
 use crate::result::file;
 use crate::step::StepKind;
 use crate::units::show_count;
@@ -53,7 +53,34 @@ pub fn compare(record: &Record, populations: &[Population], ledger: &Ledger) -> 
     if sends.iter().all(|counts| counts.due == 0) && ledger.messages() == 0 {
         books.check("messages accepted", 0, 0, 0);
     }
+    two_way(&total, ledger, &mut books);
     file::Ledger { totals: totals(ledger), agreed: books.agreed, differences: books.differences }
+}
+
+/// What goes both ways; nothing is said of what never happened.
+fn two_way(total: &PopulationRecord, ledger: &Ledger, books: &mut Books) {
+    let of = |count: fn(&TwoWay) -> u64| ledger.hubs.values().map(|hub| count(&hub.two_way)).sum::<u64>();
+    let mut check = |kind, what, theirs: u64, late: u64| {
+        let ours = &total.step(kind).all;
+        if ours.due > 0 || theirs > 0 {
+            let unsure = ours.unknown_total() + ours.retried_total() + ours.written;
+            let late = late.min(ours.acknowledged);
+            books.check(what, ours.acknowledged - late, late + unsure, theirs);
+        }
+    };
+    check(StepKind::TwinGet, "twins read", of(|hub| hub.twin_gets), 0);
+    check(StepKind::TwinReport, "reports taken", of(|hub| hub.twin_patches), 0);
+    // An answer that came too late for who invoked the method was confirmed all the same.
+    let late = of(|hub| hub.methods_timed_out + hub.methods_offline);
+    check(StepKind::MethodReply, "methods answered", of(|hub| hub.methods_answered), late);
+    let (ours, theirs) = (total.step(StepKind::C2dReceive).all.written, of(|hub| hub.c2d_completed));
+    if ours > 0 || theirs > 0 {
+        // Where each connection ended in order, each confirmation arrived; elsewhere some may not have, and their messages
+        // came again.
+        let is_orderly = ledger.mqtt.count(Ending::Disconnect) == ledger.mqtt.connections;
+        let least = if is_orderly { ours } else { theirs.min(ours) };
+        books.check("messages from the cloud completed", least, ours - least, theirs);
+    }
 }
 
 /// How a message goes, as far as the ledger tells messages apart.

@@ -87,6 +87,7 @@ pub fn simulate(
         enrollments,
         stamps: false,
         service_keys: None,
+        drive: target.drive,
     };
     let (plan, keys, options) = (Arc::new(plan.clone()), Arc::new(keys), options.clone());
     let populations = plan.populations.clone();

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::azure::limits::{DPS_LINKED_HUBS, HubSize};
 use crate::document::{Diagnostic, Diagnostics, Given, Spanned};
 use crate::emulator::config;
+use crate::emulator::drive::Drive;
 use crate::plan::{EmulatorTarget, Enrollment};
 use crate::scenario::build::{refused, unknown_name};
 use crate::scenario::emulator::{Allocation, Emulator};
@@ -24,6 +25,7 @@ pub(super) fn target(written: Option<&Emulator>, diagnostics: &mut Diagnostics) 
             dps: defaults,
             hubs: vec![hub(DEFAULT_HUB, None, 1, None)],
             allocation: config::Allocation::Hashed,
+            drive: Drive::default(),
         };
     };
     let hubs = hubs(written, diagnostics);
@@ -37,6 +39,7 @@ pub(super) fn target(written: Option<&Emulator>, diagnostics: &mut Diagnostics) 
         },
         allocation: allocation(&written.allocation, &hubs, diagnostics).unwrap_or(config::Allocation::Hashed),
         hubs,
+        drive: written.drive,
     }
 }
 

@@ -6,6 +6,7 @@ use crate::azure::limits::{HubSize, Tier};
 use crate::document::node::{Text, Value};
 use crate::document::values::{Refusal, count, duration, read_node, wrong_kind};
 use crate::document::{Diagnostic, Diagnostics, Given, Origin, Reader, Spanned};
+use crate::emulator::drive::Drive;
 use crate::rng::Distribution;
 use crate::scenario::enrollment::check_name;
 use crate::scenario::{host, keys};
@@ -23,6 +24,7 @@ pub(super) struct Emulator {
     pub(super) assign: Given<Distribution>,
     pub(super) registrations: Given<Rate>,
     pub(super) hubs: Vec<Hub>,
+    pub(super) drive: Drive,
 }
 
 /// `[emulator.hub.NAME]`.
@@ -67,6 +69,10 @@ pub(super) fn read(scenario: &Reader<'_>, diagnostics: &mut Diagnostics) -> Opti
         assign: Given::Absent,
         registrations: Given::Absent,
         hubs,
+        drive: reader.table("drive", diagnostics).map_or(Drive::default(), |table| {
+            let mut rate = |name| table.rate(name, diagnostics).value().copied();
+            Drive { methods: rate("methods"), c2d: rate("c2d"), desired: rate("desired") }
+        }),
     };
     if let Some(dps) = dps {
         emulator.retry_after = retry_after(&dps, diagnostics);

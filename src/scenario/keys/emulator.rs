@@ -24,6 +24,12 @@ pub static EMULATOR: Table = Table {
         .default("\"hashed\""),
         Key::new("dps", Shape::Table(&EMULATOR_DPS), "{ retry_after = \"3s\" }", "How its DPS behaves."),
         Key::new(
+            "drive",
+            Shape::Table(&EMULATOR_DRIVE),
+            "{ methods = \"5/s\", c2d = \"2/s\", desired = \"1/s\" }",
+            "What its hubs send to devices of their own accord; nothing by default.",
+        ),
+        Key::new(
             "hub",
             Shape::Tables(&EMULATOR_HUB),
             "{ north = { weight = 3 } }",
@@ -39,6 +45,19 @@ pub static EMULATOR: Table = Table {
         Later::new("tls", "`tls` is which certificates and versions the emulator speaks"),
         Later::new("listen", "`listen` is where the emulator can be reached"),
     ],
+    one_of: &[],
+};
+
+/// `[emulator.drive]`.
+pub static EMULATOR_DRIVE: Table = Table {
+    name: "[emulator.drive]",
+    about: "What the emulated hubs send of their own accord, per second of all hubs together, in turn to the devices that listen.",
+    keys: &[
+        Key::new("methods", Shape::Rate, "\"5/s\"", "Direct methods; none by default."),
+        Key::new("c2d", Shape::Rate, "\"2/s\"", "Messages from the cloud; none by default."),
+        Key::new("desired", Shape::Rate, "\"1/s\"", "Changes of a desired property; none by default."),
+    ],
+    later: &[],
     one_of: &[],
 };
 
