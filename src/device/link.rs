@@ -28,6 +28,9 @@ use crate::time::{Clock, Instant, UnixTime};
 /// if that is less.
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Renewals are due on whole multiples of this, in nanoseconds.
+const RENEWAL_GRAIN: u64 = 10_000_000;
+
 /// A token for DPS that expires sooner is not shown any more.
 const LEAST_LEFT: Duration = Duration::from_secs(1);
 
@@ -59,8 +62,6 @@ struct HubToken {
     expiry: UnixTime,
     /// It is replaced so long before.
     margin: Duration,
-    /// When that is, if the clock goes on as it does.
-    due: Instant,
 }
 
 /// When a connection is to be made anew for the sake of its token.
@@ -91,11 +92,7 @@ impl Link {
             operation: None,
             assigned,
             hub_endpoint,
-            hub_token: HubToken {
-                expiry: UnixTime::from_nanos(0),
-                margin: Duration::ZERO,
-                due: Instant::from_nanos(0),
-            },
+            hub_token: HubToken { expiry: UnixTime::from_nanos(0), margin: Duration::ZERO },
             hub: None,
             last_packet_id: 0,
             answered: None,
@@ -286,9 +283,12 @@ impl Link {
         if !matches!(self.hub, Some(Hub::Mqtt(_))) {
             return None;
         }
-        let HubToken { expiry, margin, due } = self.hub_token;
-        let is_due = expiry < profile.skew.of(world.agenda.clock().wall()) + margin;
-        let due = if is_due { due.min(world.agenda.now()) } else { due };
+        let HubToken { expiry, margin } = self.hub_token;
+        let (now, wall) = (world.agenda.now().nanos(), profile.skew.of(world.agenda.clock().wall()).nanos());
+        let margin_ns = u64::try_from(margin.as_nanos()).unwrap_or(u64::MAX);
+        // On our clock, by what the device's says now; the two are not read at once, and the same instant has to come out.
+        let due = (now + expiry.nanos()).saturating_sub(wall.saturating_add(margin_ns));
+        let due = Instant::from_nanos(due / RENEWAL_GRAIN * RENEWAL_GRAIN);
         Some(Renewal { due, by: due + RENEWAL_PATIENCE.min(margin / 2) })
     }
 
@@ -397,10 +397,9 @@ impl Link {
     fn hub_token(&mut self, world: &World, profile: &Profile, assigned: &Assigned) -> Secret {
         let resource = sas::hub_resource(assigned.hub.raw(), &assigned.device_id);
         let (token, expiry) = self.token(world, profile, &resource, profile.habits.hub.token);
-        let TokenLife { lifetime, renew_before, jitter } = profile.token;
+        let TokenLife { renew_before, jitter, .. } = profile.token;
         let margin = renew_before + jitter.mul_f64(self.fork().unit());
-        let due = world.agenda.now() + lifetime.saturating_sub(margin);
-        self.hub_token = HubToken { expiry, margin, due };
+        self.hub_token = HubToken { expiry, margin };
         token
     }
 

@@ -291,6 +291,8 @@ impl Device {
             };
             let is_renewing = self.renewing.is_some();
             let at = renewal.map(|renewal| if is_renewing { renewal.by } else { renewal.due });
+            // One that is far off needs no timer: the next ping comes before.
+            let at = at.filter(|at| profile.keep_alive_s == 0 || at.since(now) <= 2 * profile.keep_alive());
             let errands = self.errands.as_ref();
             let errand = errands.and_then(|errands| errands.next(&world, &profile, !is_renewing));
             let next = at.into_iter().chain(errand).min();
@@ -363,6 +365,7 @@ impl Device {
                 world.recorder.borrow_mut().exchange(profile.population, exchange, took, false);
                 world.narrate(Narration::Failed(&failure));
             }
+            Event::Pinged => {}
             Event::Told { packet_id, finished } => {
                 if let Some(errands) = &mut self.errands {
                     errands.confirmed(world, profile, packet_id, finished);

@@ -56,6 +56,8 @@ pub(super) struct Session {
     is_open: bool,
     /// Whether the service has kept the session of an earlier connection.
     is_resumed: bool,
+    /// A ping was sent since somebody asked.
+    has_pinged: bool,
     last_packet_id: u16,
     /// Whether the counter has begun anew.
     wrapped: bool,
@@ -81,6 +83,7 @@ impl Session {
             timer: None,
             is_open: true,
             is_resumed: false,
+            has_pinged: false,
             last_packet_id: 0,
             wrapped: false,
         };
@@ -146,6 +149,11 @@ impl Session {
                 other => return Err(unexpected(&other)),
             }
         }
+    }
+
+    /// Whether a ping was sent since this was asked last.
+    pub(super) fn take_pinged(&mut self) -> bool {
+        std::mem::take(&mut self.has_pinged)
     }
 
     /// Whether the service has kept the session of an earlier connection, with its subscriptions.
@@ -285,6 +293,7 @@ impl Session {
                 return Kept::Unanswered;
             }
             self.packets.send_pingreq();
+            self.has_pinged = true;
             (self.pinged, self.last_sent) = (Some(now), now);
             return Kept::Pinged;
         }

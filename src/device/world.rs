@@ -107,6 +107,11 @@ impl Profile {
         self.connect.is_mqtt()
     }
 
+    /// MQTT: after how long a device that sent nothing tells that it is there; zero for never.
+    pub fn keep_alive(&self) -> Duration {
+        Duration::from_secs(self.keep_alive_s.into())
+    }
+
     /// Whether a device has something to wait for at its hub, whatever it has sent: until the run ends, if it has an end.
     pub fn waits_for_more(&self) -> bool {
         self.hold && (self.sending.is_none() || !self.chores.is_empty())

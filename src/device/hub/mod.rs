@@ -158,6 +158,8 @@ pub enum Event {
         /// When the confirmation was decoded.
         finished: Instant,
     },
+    /// The device told that it is there: a moment to look what else may be due.
+    Pinged,
     /// The hub sent something of its own accord; it is confirmed, if that was asked for.
     Arrived {
         /// What it sent.

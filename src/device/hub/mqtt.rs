@@ -27,6 +27,12 @@ pub struct HubMqtt {
     unwritten: VecDeque<UnderWay>,
     /// Whether a message was ever confirmed here.
     confirmed_any: bool,
+    /// For devices that do more than send.
+    aside: Option<Box<Aside>>,
+}
+
+#[derive(Default)]
+struct Aside {
     /// Packet ids of what was told with QoS 1 and is not confirmed.
     told: Vec<u16>,
     /// What came while subscriptions were waited for.
@@ -97,8 +103,7 @@ impl HubMqtt {
             unconfirmed: VecDeque::new(),
             unwritten: VecDeque::new(),
             confirmed_any: false,
-            told: Vec::new(),
-            early: VecDeque::new(),
+            aside: None,
         };
         Ok((hub, connect))
     }
@@ -112,7 +117,8 @@ impl HubMqtt {
         if filters.is_empty() || self.session.is_resumed() {
             return Ok(None);
         }
-        self.session.subscribe_to(clock, filters, &mut self.early).await.map(Some)
+        let early = &mut self.aside.get_or_insert_default().early;
+        self.session.subscribe_to(clock, filters, early).await.map(Some)
     }
 
     /// Tells the hub something that is no message of the device; with QoS 1, gives the packet id that
@@ -139,7 +145,7 @@ impl HubMqtt {
             publish.payload(body).build()
         });
         self.session.publish(clock.now(), &publish.map_err(|error| unfit(&format!("{error:?}")))?);
-        self.told.extend(packet_id);
+        self.aside.get_or_insert_default().told.extend(packet_id);
         Ok(packet_id)
     }
 
@@ -171,11 +177,15 @@ impl HubMqtt {
         Ok(packet_id)
     }
 
+    fn has_told(&self, id: u16) -> bool {
+        self.aside.as_ref().is_some_and(|aside| aside.told.contains(&id))
+    }
+
     /// Ids of messages whose confirmation never came stay taken.
     fn free_packet_id(&mut self) -> u16 {
         loop {
             let id = self.session.next_packet_id();
-            if !self.unconfirmed.iter().any(|message| message.packet_id == id) && !self.told.contains(&id) {
+            if !self.unconfirmed.iter().any(|message| message.packet_id == id) && !self.has_told(id) {
                 return id;
             }
         }
@@ -208,13 +218,16 @@ impl HubMqtt {
     }
 
     fn poll_event(&mut self, context: &mut Context<'_>, clock: &Clock) -> Poll<Event> {
-        if let Some(message) = self.early.pop_front() {
+        if let Some(message) = self.aside.as_mut().and_then(|aside| aside.early.pop_front()) {
             return Poll::Ready(Event::Arrived { message: Box::new(message), at: clock.now() });
         }
         let lost = |failure| Poll::Ready(Event::Lost { failure: Some(failure), unsent: Vec::new() });
         match self.session.poll_next(context, clock) {
             Poll::Pending if self.session.is_written() => {
-                let Some(message) = self.unwritten.pop_front() else { return Poll::Pending };
+                let Some(message) = self.unwritten.pop_front() else {
+                    let has_pinged = self.session.take_pinged();
+                    return if has_pinged { Poll::Ready(Event::Pinged) } else { Poll::Pending };
+                };
                 let UnderWay { sequence, started, .. } = message;
                 Poll::Ready(Event::Written { sequence, started, finished: clock.now() })
             }
@@ -228,8 +241,8 @@ impl HubMqtt {
                     let finished = clock.now();
                     return Poll::Ready(Event::Acknowledged { sequence, started, finished });
                 }
-                if let Some(at) = self.told.iter().position(|told| *told == id) {
-                    self.told.swap_remove(at);
+                if self.has_told(id) {
+                    self.aside.get_or_insert_default().told.retain(|told| *told != id);
                     return Poll::Ready(Event::Told { packet_id: id, finished: clock.now() });
                 }
                 if self.session.has_used(id) {
