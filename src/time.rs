@@ -21,9 +21,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+mod blocking;
 mod precise;
 mod simulated;
 
+pub use blocking::{block_until, sharpen_waits, thread_cpu_time};
 pub use simulated::{Stalled, simulate};
 
 /// A point on the monotonic clock of this machine, in nanoseconds; processes on one machine share it.

@@ -3,7 +3,7 @@
 use super::table::{
     Look, Page, columns, figure, left, nanos, right, safe, step_cells, verdict_word, what_was_done,
 };
-use crate::result::file::{Ended, FailureGroup, Judgement, Measured, RunResult, Step, Verdict};
+use crate::result::file::{Ended, FailureGroup, Judgement, Measured, Noise, RunResult, Step, Verdict};
 use crate::result::percentiles::{Percentiles, Row};
 use crate::units::show_count;
 
@@ -312,15 +312,13 @@ fn generator(page: &mut Page, result: &RunResult) {
         let limit = show_count(used.descriptor_limit);
         memory.push(format!("{} of {limit} descriptors", show_count(used.descriptors)));
     }
-    let mut late = format!(
+    let late = format!(
         "lateness p50 {}, p99 {}, max {}",
         figure(head.lateness.p50),
         figure(head.lateness.p99),
         figure(head.lateness.max)
     );
-    if let Some(floor) = used.noise_floor_p99_ns {
-        late.push_str(&format!("; noise floor p99 {}", nanos(floor)));
-    }
+    let noise = used.noise.as_ref().map(noise).unwrap_or_default();
     let machine = &result.facts.machine;
     let threads = format!(
         "threads: {} on {} cores; {}, {} {}",
@@ -330,7 +328,7 @@ fn generator(page: &mut Page, result: &RunResult) {
         safe(&machine.os),
         safe(&machine.kernel)
     );
-    for line in [cpu.join(", "), memory.join(", "), late, threads] {
+    for line in [cpu.join(", "), memory.join(", "), late, noise, threads] {
         if !line.is_empty() {
             page.wrapped("  ", &line, Look::Plain);
         }
@@ -344,6 +342,22 @@ fn generator(page: &mut Page, result: &RunResult) {
             page.wrapped("  ✗ ", &format!("the emulator counted otherwise: {}", safe(difference)), Look::Bad);
         }
     }
+}
+
+/// The noise floor in a line.
+fn noise(noise: &Noise) -> String {
+    let shown = |figure: Option<u64>| figure.map_or("–".to_owned(), nanos);
+    let mut text = format!(
+        "noise floor p50 {}, p99 {}, max {}",
+        shown(noise.p50_ns),
+        shown(noise.p99_ns),
+        shown(noise.max_ns)
+    );
+    if noise.over_10ms > 0 {
+        let (late, wakes) = (show_count(noise.over_10ms), show_count(noise.wakes));
+        text.push_str(&format!("; {late} of {wakes} wakes over 10 ms"));
+    }
+    text
 }
 
 /// A size of memory: one decimal is all that it is good for.

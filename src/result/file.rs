@@ -143,8 +143,39 @@ pub struct Generator {
     pub descriptors: u64,
     /// Descriptors that the process may open; 0 if unknown.
     pub descriptor_limit: u64,
-    /// By how much a loop that only reads the clock was interrupted, 99th percentile; absent if not measured.
+    /// The 99th percentile of [`Noise`], which earlier programs look for here; absent if not measured.
     pub noise_floor_p99_ns: Option<u64>,
+    /// The noise floor; absent if not measured, and in results of earlier programs.
+    #[serde(default)]
+    pub noise: Option<Noise>,
+}
+
+/// The noise floor: how late the machine woke a thread that had nothing else to do, beside the load and as long as it. Wakes
+/// are due at even distances whatever happened to the one before, so that their lateness is that of steps at an even rate
+/// in a generator that costs nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Noise {
+    /// Wakes that were due.
+    pub wakes: u64,
+    /// Time from one to the next.
+    pub period_ns: u64,
+    /// Median lateness; absent with fewer than 2 wakes.
+    pub p50_ns: Option<u64>,
+    /// Its 99th percentile; absent with fewer than 100 wakes.
+    pub p99_ns: Option<u64>,
+    /// The largest.
+    pub max_ns: Option<u64>,
+    /// Wakes that were later than 1 ms.
+    pub over_1ms: u64,
+    /// Wakes that were later than 10 ms.
+    pub over_10ms: u64,
+    /// Wakes that were later than 100 ms.
+    pub over_100ms: u64,
+    /// Wakes that were later than 1 s.
+    pub over_1s: u64,
+    /// What measuring it cost: CPU time of that thread. It is part of the generator's.
+    pub cpu_ns: u64,
 }
 
 /// What the emulator counted on its side.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::file::{
-    Ended, Facts, Generator, Judgement, Ledger, Machine, PopulationFacts, RunResult, ThresholdOutcome,
+    Ended, Facts, Generator, Judgement, Ledger, Machine, Noise, PopulationFacts, RunResult, ThresholdOutcome,
     Verdict,
 };
 use crate::record::{Record, Recorder, Series, Settings};
@@ -48,6 +48,16 @@ pub(crate) fn facts() -> Facts {
             descriptors: 1_048,
             descriptor_limit: 20_000,
             noise_floor_p99_ns: Some(130_000),
+            noise: Some(Noise {
+                wakes: 1_002,
+                period_ns: 9_973_000,
+                p50_ns: Some(12_000),
+                p99_ns: Some(130_000),
+                max_ns: Some(2_400_000),
+                over_1ms: 3,
+                cpu_ns: 9_000_000,
+                ..Noise::default()
+            }),
         },
         ledger: Some(Ledger {
             totals: [("registrations".to_owned(), 1_020), ("messages".to_owned(), 5_100)].into(),
