@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::file::{
     Beyond, Counts, Example, Exchange, FORMAT, Facts, Failure, FailureGroup, Figure, Headline, Interval,
-    IntervalPopulation, IntervalStep, Measured, Milestone, Phase, Population, Quantiles, RunResult, Step,
-    Timeline, Timing, VERSION,
+    IntervalPopulation, IntervalStep, Measured, Milestone, Pace, Phase, Population, Quantiles, RunResult,
+    Step, Timeline, Timing, VERSION,
 };
 use super::histogram::encode;
 use crate::record;
@@ -21,6 +21,26 @@ const MAX_ENTRIES: usize = 12_288;
 
 /// Devices connected at once from which on memory says something of each: with fewer, it is the histograms'.
 const ENOUGH_DEVICES: u64 = 500;
+
+impl Pace {
+    /// What is kept of the pace of a run; `None` if no send was due.
+    pub fn of(recorded: &record::Pace) -> Option<Self> {
+        let worst = recorded.worst()?;
+        Some(Self {
+            width_s: worst.width.as_secs(),
+            windows: recorded.windows().filter(|placed| placed.window.due > 0).count() as u64,
+            worst_from_s: worst.from.as_secs(),
+            worst_due: worst.window.due,
+            worst_begun: worst.window.begun,
+            worst_error: worst.window.error(),
+        })
+    }
+
+    /// What was in the worst window.
+    pub fn worst(&self) -> record::Window {
+        record::Window { due: self.worst_due, begun: self.worst_begun }
+    }
+}
 
 /// The result of a run, not yet judged.
 ///

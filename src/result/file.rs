@@ -79,6 +79,9 @@ pub struct Facts {
     pub populations: Vec<PopulationFacts>,
     /// What the generator used.
     pub generator: Generator,
+    /// How well the generator kept the rate of sends; absent if no send was due, and in results of earlier programs.
+    #[serde(default)]
+    pub pace: Option<Pace>,
     /// What the emulator counted; absent for other targets.
     pub ledger: Option<Ledger>,
     /// Sentences for the reader, such as what stays behind at a real service.
@@ -176,6 +179,26 @@ pub struct Noise {
     pub over_1s: u64,
     /// What measuring it cost: CPU time of that thread. It is part of the generator's.
     pub cpu_ns: u64,
+}
+
+/// How well the generator kept the rate of sends: the worst of all windows of equal length, aligned on the run clock, after
+/// the warm-up. A send counts in a later window than it was due in if our code got to it there, more than 10 ms late; what the
+/// service holds up does not count.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pace {
+    /// Length of a window: 10 s, unless the run is longer than a week.
+    pub width_s: u64,
+    /// Windows in which sends were due.
+    pub windows: u64,
+    /// Where the worst begins, on the run clock.
+    pub worst_from_s: u64,
+    /// Sends due in it.
+    pub worst_due: u64,
+    /// Sends that the generator got to in it.
+    pub worst_begun: u64,
+    /// By what fraction of those due it is off.
+    pub worst_error: f64,
 }
 
 /// What the emulator counted on its side.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::file::{
-    Ended, Facts, Generator, Judgement, Ledger, Machine, Noise, PopulationFacts, RunResult, ThresholdOutcome,
-    Verdict,
+    Ended, Facts, Generator, Judgement, Ledger, Machine, Noise, Pace, PopulationFacts, RunResult,
+    ThresholdOutcome, Verdict,
 };
 use crate::record::{Record, Recorder, Series, Settings};
 use crate::step::{
@@ -59,6 +59,14 @@ pub(crate) fn facts() -> Facts {
                 ..Noise::default()
             }),
         },
+        pace: Some(Pace {
+            width_s: 10,
+            windows: 1,
+            worst_from_s: 0,
+            worst_due: 5_100,
+            worst_begun: 5_100,
+            worst_error: 0.0,
+        }),
         ledger: Some(Ledger {
             totals: [("registrations".to_owned(), 1_020), ("messages".to_owned(), 5_100)].into(),
             agreed: vec!["120 messages accepted".to_owned()],

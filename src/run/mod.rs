@@ -314,6 +314,7 @@ fn facts(
             })
             .collect(),
         generator,
+        pace: file::Pace::of(&watched.record.pace),
         ledger: None,
         notes: Vec::new(),
     }

@@ -10,7 +10,7 @@ mod void;
 use std::time::Duration;
 
 pub use early::Early;
-pub use void::{LATE_FLOOR, LATE_SHARE, LATE_SHARE_OF_MEDIAN, LATE_STEPS};
+pub use void::{LATE_FLOOR, LATE_SHARE, LATE_SHARE_OF_MEDIAN, LATE_STEPS, RATE_ERROR};
 
 use crate::plan::threshold::{Ending, Metric, Statistic, Threshold};
 use crate::record::durations::enough_for;

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use super::percent;
-use crate::record::{Latency, PopulationRecord, StepRecord};
-use crate::result::file::{Facts, Noise};
+use crate::record::{Latency, Pace, PopulationRecord, StepRecord};
+use crate::result::file::{self, Facts, Noise};
 use crate::step::{Class, Owner, StepKind};
 use crate::units::{show_count, show_duration};
 
@@ -23,6 +23,10 @@ pub const LATE_FLOOR: Duration = Duration::from_millis(10);
 
 /// … or, if that is more, from this share of the kind's median response time on.
 pub const LATE_SHARE_OF_MEDIAN: f64 = 0.1;
+
+/// Share of the sends due in a window that the generator may be off by because of itself. A hundredth of 10 s is 100 ms, which
+/// no series of ordinary gaps adds up to.
+pub const RATE_ERROR: f64 = 0.01;
 
 /// What to do about a generator that has too much to do.
 const LESS_WORK: &str =
@@ -49,7 +53,8 @@ pub(super) fn reasons(total: &PopulationRecord, facts: &Facts) -> Vec<String> {
             )
         })
     });
-    late.chain(exhausted).collect()
+    let rate = facts.pace.as_ref().and_then(|pace| rate(pace, noise));
+    late.chain(rate).chain(exhausted).collect()
 }
 
 /// Why the lateness of a kind makes the run void, if it does.
@@ -82,12 +87,39 @@ fn lateness(kind: StepKind, step: &StepRecord, noise: Option<&Noise>) -> Option<
             percent(away)
         )
     } else {
-        format!(
-            "The generator had too much to do: {what}, and the machine accounts for {} of that (it was away for {worst} at \
-             most). {LESS_WORK}",
-            percent(away.min(share))
-        )
+        let machine = match away {
+            0.0 => "this machine was never away for as long".to_owned(),
+            away => format!("this machine was away as long at only {} of all instants", percent(away)),
+        };
+        format!("The generator had too much to do: {what}, and {machine} (at most {worst}). {LESS_WORK}")
     })
+}
+
+/// Why the rate of sends makes the run void, if it does.
+fn rate(pace: &file::Pace, noise: Option<&Noise>) -> Option<String> {
+    let worst = pace.worst();
+    if worst.off() < Pace::TELLS_FROM || worst.error() <= RATE_ERROR {
+        return None;
+    }
+    let until = pace.worst_from_s.saturating_add(pace.width_s);
+    let direction = if worst.begun < worst.due { "too few" } else { "too many, left over from before" };
+    let what = format!(
+        "between {} s and {until} s it got to {} sends where {} were due ({} {direction}), and not because of the service",
+        pace.worst_from_s,
+        show_count(worst.begun),
+        show_count(worst.due),
+        percent(worst.error()),
+    );
+    // To push so many over the edge of a window takes a gap of this length, if they are even; the machine's own is known.
+    let gap = Duration::from_secs(pace.width_s).mul_f64(worst.error().min(1.0));
+    let away = noise.and_then(|noise| noise.max_ns).map(Duration::from_nanos);
+    let remedy = match away {
+        Some(away) if away >= gap => {
+            format!("This machine was away for {} at a time. {QUIETER_MACHINE}", show_duration(away))
+        }
+        _ => LESS_WORK.to_owned(),
+    };
+    Some(format!("The generator did not keep the rate: {what}. {remedy}"))
 }
 
 /// The share of instants at which the machine was away for longer than `limit`. Counts are kept for a few lengths; of those
@@ -161,9 +193,14 @@ mod tests {
             reasons,
             [
                 "The generator had too much to do: 3 % of `send` began more than 10.0 ms after they were due (the worst \
-              15.0 ms), and the machine accounts for 1.9 % of that (it was away for 16.0 ms at most). Put fewer devices in \
-              one process, leave it more of this machine's cores, or run a shard elsewhere."
+                 15.0 ms), and this machine was away as long at only 1.9 % of all instants (at most 16.0 ms). Put fewer \
+                 devices in one process, leave it more of this machine's cores, or run a shard elsewhere."
             ]
+        );
+        let quiet = judged(&sends(30, 20), noise(0));
+        assert!(
+            quiet[0].contains("and this machine was never away for as long (at most 16.0 ms)"),
+            "{quiet:?}"
         );
         let unmeasured = judged(&sends(30, 20), None);
         assert!(unmeasured[0].starts_with("The generator was late: 3 % of"), "{unmeasured:?}");
@@ -172,6 +209,39 @@ mod tests {
     #[test]
     fn a_noisy_machine_alone_makes_no_run_void() {
         assert_eq!(judged(&sends(10, 20), noise(900)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_rate_that_is_off_by_more_than_a_hundredth_makes_the_run_void_and_one_by_few_sends_does_not() {
+        let with = |due, begun, noise: Option<Noise>| {
+            let mut facts = samples::facts();
+            facts.generator.noise = noise;
+            let pace = file::Pace { width_s: 10, windows: 6, worst_from_s: 20, ..file::Pace::default() };
+            facts.pace = Some(file::Pace { worst_due: due, worst_begun: begun, ..pace });
+            reasons(&sends(0, 20), &facts)
+        };
+        assert_eq!(
+            with(10_000, 9_200, noise(0)),
+            [
+                "The generator did not keep the rate: between 20 s and 30 s it got to 9,200 sends where 10,000 were due \
+                 (8 % too few), and not because of the service. Put fewer devices in one process, leave it more of this \
+                 machine's cores, or run a shard elsewhere."
+            ]
+        );
+        let mut gap = noise(90).expect("noise");
+        gap.max_ns = Some(900_000_000);
+        let away = with(10_000, 10_800, Some(gap));
+        assert!(away[0].contains("10,000 were due (8 % too many, left over from before)"), "{away:?}");
+        assert!(
+            away[0].ends_with(
+                "This machine was away for 900 ms at a time. Use a quieter machine, or one whose cores \
+            nobody shares."
+            ),
+            "{away:?}"
+        );
+        for (due, begun) in [(10_000, 9_900), (10_000, 10_000), (20, 11), (0, 50)] {
+            assert_eq!(with(due, begun, None), Vec::<String>::new());
+        }
     }
 
     #[test]

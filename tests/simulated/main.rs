@@ -17,6 +17,7 @@ use muster::time::UnixTime;
 
 mod mqtt;
 mod tokens;
+mod truth;
 
 /// The plan of a scenario text, with its keys.
 fn prepared(text: &str) -> (Plan, Vec<DeviceKeys>, Vec<Enrollment>) {
