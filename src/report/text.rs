@@ -33,6 +33,7 @@ pub fn render_percentiles(result: &RunResult, options: &Options<'_>, percentiles
     milestones(&mut page, &result.total, percentiles);
     steps(&mut page, result);
     latencies(&mut page, result, percentiles);
+    delays(&mut page, &result.total, percentiles);
     parts(&mut page, &result.total, percentiles);
     failures(&mut page, result);
     generator(&mut page, result);
@@ -211,6 +212,22 @@ fn latencies(page: &mut Page, result: &RunResult, percentiles: &Percentiles) {
     table(page, "Latency over all due", percentiles, &lines);
 }
 
+/// What response time holds besides service time, all populations together: waiting, which a slow service makes, and lateness,
+/// which is ours.
+fn delays(page: &mut Page, total: &Measured, percentiles: &Percentiles) {
+    let rows = percentiles.rows(None);
+    let mut lines = Vec::new();
+    for step in &total.steps {
+        for (kind, view) in [(step.kind.as_str(), "waiting"), ("", "lateness")] {
+            let label = format!("  {} {view}", left(&safe(kind), 8));
+            lines.extend(line(rows, label, &step.kind, view));
+        }
+    }
+    if !lines.is_empty() {
+        table(page, "Before it was sent", percentiles, &lines);
+    }
+}
+
 /// Exchanges, phases and poll waits: what steps were made of.
 fn parts(page: &mut Page, total: &Measured, percentiles: &Percentiles) {
     let exchanges = total.exchanges.iter().map(|e| (safe(&e.name), e.name.clone(), e.failed));
@@ -245,7 +262,8 @@ fn failures(page: &mut Page, result: &RunResult) {
     };
     let unknown = ending(|step| &step.all.unknown);
     let not_sent = ending(|step| &step.all.not_sent);
-    if result.failures.is_empty() && unknown.is_empty() && not_sent.is_empty() {
+    let repeated = repeated_syns(result);
+    if result.failures.is_empty() && unknown.is_empty() && not_sent.is_empty() && repeated.is_none() {
         return;
     }
     page.heading("What went wrong");
@@ -270,6 +288,29 @@ fn failures(page: &mut Page, result: &RunResult) {
         let text = format!("{} requests were throttled (429) and tried again", show_count(throttled));
         page.wrapped("  ", &text, Look::Plain);
     }
+    if let Some(text) = repeated {
+        page.wrapped("  ", &text, Look::Warning);
+    }
+}
+
+/// What to know about lost SYNs, if there were any: no step need have failed, and the service looks slow.
+fn repeated_syns(result: &RunResult) -> Option<String> {
+    let ours = result.headline.syn_repeated;
+    let all = result.facts.generator.syn_retransmissions.unwrap_or(0);
+    let count = match (ours, all) {
+        (0, 0) => return None,
+        (0, all) => format!("network: {} SYNs were repeated on this machine during the run", show_count(all)),
+        (ours, 0) => format!("network: {} connections had their SYN repeated", show_count(ours)),
+        (ours, all) => format!(
+            "network: {} connections had their SYN repeated ({} on the whole machine)",
+            show_count(ours),
+            show_count(all)
+        ),
+    };
+    Some(format!(
+        "{count}; each costs 1 s or more and looks like a slow service: start fewer devices at a time, or look for a listener \
+         whose backlog overflows"
+    ))
 }
 
 fn failure(page: &mut Page, group: &FailureGroup) {

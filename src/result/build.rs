@@ -42,6 +42,10 @@ impl Pace {
     }
 }
 
+/// A TCP connection that took so long had its SYN repeated: by RFC 6298 that happens after 1 s. A histogram counts to 0.1 %, and
+/// no round trip takes so long.
+const SYN_REPEATED_FROM: Duration = Duration::from_millis(998);
+
 /// The result of a run, not yet judged.
 ///
 /// * `record`: of all threads, merged
@@ -100,6 +104,11 @@ pub(super) fn headline(total: &PopulationRecord, facts: &Facts) -> Headline {
         memory_per_device_bytes: grown
             .filter(|_| generator.base_rss_bytes > 0 && generator.peak_connected >= ENOUGH_DEVICES)
             .and_then(|grown| grown.checked_div(generator.peak_connected)),
+        syn_repeated: total
+            .phases
+            .iter()
+            .map(|phases| phases[step::Phase::Tcp.index()].longer_than(SYN_REPEATED_FROM))
+            .fold(0, u64::saturating_add),
         lateness: quantiles(&lateness, lateness.count()),
         unaccounted: total.steps.iter().fold(0i64, |sum, step| {
             // Two kinds must not cancel each other out.

@@ -148,6 +148,10 @@ pub struct Generator {
     pub descriptor_limit: u64,
     /// The 99th percentile of [`Noise`], which earlier programs look for here; absent if not measured.
     pub noise_floor_p99_ns: Option<u64>,
+    /// SYN and SYN-ACK segments that were repeated while the run went on, by anybody in this machine's (or container's) network,
+    /// the emulator included; absent if unknown, and in results of earlier programs.
+    #[serde(default)]
+    pub syn_retransmissions: Option<u64>,
     /// The noise floor; absent if not measured, and in results of earlier programs.
     #[serde(default)]
     pub noise: Option<Noise>,
@@ -276,6 +280,10 @@ pub struct Headline {
     pub cpu_per_message_ns: Option<u64>,
     /// Resident memory above that of no device, for each device connected at the peak.
     pub memory_per_device_bytes: Option<u64>,
+    /// Connections whose TCP phase took a second or more: their SYN was lost and repeated, which takes 1 s the first time, and
+    /// then 2 s, 4 s …
+    #[serde(default)]
+    pub syn_repeated: u64,
     /// Lateness over steps of every kind, failed ones included.
     pub lateness: Quantiles,
     /// Due steps without an outcome (or the reverse, if negative); not 0 only by a fault of this program.

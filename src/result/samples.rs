@@ -47,6 +47,7 @@ pub(crate) fn facts() -> Facts {
             peak_connected: 1_020,
             descriptors: 1_048,
             descriptor_limit: 20_000,
+            syn_retransmissions: Some(0),
             noise_floor_p99_ns: Some(130_000),
             noise: Some(Noise {
                 wakes: 1_002,
@@ -119,7 +120,10 @@ pub(crate) fn result(story: Story) -> RunResult {
             facts.ledger = None;
             facts.generator = Generator::default();
         }
-        Story::Failing => facts.ledger = None,
+        Story::Failing => {
+            facts.ledger = None;
+            facts.generator.syn_retransmissions = Some(5);
+        }
         Story::Healthy | Story::Late => {}
     }
     let mut result = super::build(&record, &series, facts);
@@ -176,7 +180,8 @@ fn device(recorder: &mut Recorder, story: Story, population: usize, n: u64, due:
     step(recorder, StepKind::Register, millis(3_063 + n % 40), Outcome::Acknowledged, None);
     recorder.milestone(population, Milestone::TimeToAssigned, millis(3_063 + n % 40));
 
-    recorder.phase(population, Party::Hub, Phase::Tcp, micros(210 + n % 100));
+    let repeated = if failing && n % 300 == 11 { millis(1_000) } else { Duration::ZERO };
+    recorder.phase(population, Party::Hub, Phase::Tcp, micros(210 + n % 100) + repeated);
     recorder.phase(population, Party::Hub, Phase::Tls, micros(2_300 + n));
     step(recorder, StepKind::Connect, micros(2_900 + n), Outcome::Acknowledged, None);
     recorder.device_connected(population);

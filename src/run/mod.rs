@@ -183,6 +183,7 @@ fn carry_out(
     let (epoch, started) = (clock.now() + RUN_UP, clock.wall() + RUN_UP);
     let mut files = Growing::create(folder, started)?;
     let before = machine::Usage::now();
+    let repeated_before = machine::syn_retransmissions();
     let setup =
         Setup { plan: Arc::clone(&plan), keys: Arc::new(keys), destination, epoch, threads, narrator };
     let early = verdict::Early::new(&plan.thresholds, plan.sends_from);
@@ -199,6 +200,9 @@ fn carry_out(
         peak_connected: watched.peak_connected,
         descriptors: watched.peak_descriptors,
         descriptor_limit: descriptor_limit.unwrap_or(0),
+        syn_retransmissions: machine::syn_retransmissions()
+            .zip(repeated_before)
+            .map(|(after, before)| after.saturating_sub(before)),
         noise_floor_p99_ns: noise.as_ref().and_then(|noise| noise.p99_ns),
         noise,
     };

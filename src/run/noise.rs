@@ -10,8 +10,8 @@
 //! about 3 ms. A step counts as late from 10 ms on, so that such waits are not taken for the machine's.
 //!
 //! A loop that only reads the clock would see every gap, and would cost a core. This one sees a hundred instants a second,
-//! drawn without regard to what goes on, which is enough for the shares above, and costs less than a thousandth of a core (the
-//! result says how much).
+//! drawn without regard to what goes on, which is enough for the shares above. It costs 0.3 % of a core: 29 µs a wake, measured on
+//! a busy virtual machine with an unoptimized build, most of it the kernel's. The result says how much it was.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
