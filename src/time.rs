@@ -150,6 +150,14 @@ impl Clock {
         }
     }
 
+    /// Sets the wall time of a simulated clock forward by so many seconds, or back, as somebody may do with the machine's during a
+    /// run. Monotonic time goes on as if nothing had happened. The machine's clock is left alone.
+    pub fn step_wall(&self, by_s: i64) {
+        if let Kind::Simulated(world) = &self.0 {
+            world.step_wall(by_s);
+        }
+    }
+
     /// Whether this clock is simulated.
     pub fn is_simulated(&self) -> bool {
         matches!(self.0, Kind::Simulated(_))

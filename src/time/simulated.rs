@@ -13,6 +13,8 @@ pub(super) struct World(Mutex<State>);
 
 struct State {
     now: Instant,
+    /// By how much somebody has set the wall clock forward, or back.
+    wall_moved_s: i64,
     waiters: Waiters,
     /// No task could run and no deadline was left.
     stalled: bool,
@@ -23,6 +25,7 @@ impl World {
     fn new() -> Arc<Self> {
         Arc::new(Self(Mutex::new(State {
             now: ORIGIN,
+            wall_moved_s: 0,
             waiters: Waiters::default(),
             stalled: false,
             root: None,
@@ -34,7 +37,19 @@ impl World {
     }
 
     pub(super) fn wall(&self) -> UnixTime {
-        WALL_AT_ORIGIN + self.now().since(ORIGIN)
+        let state = self.state();
+        let wall = WALL_AT_ORIGIN + state.now.since(ORIGIN);
+        let moved = Duration::from_secs(state.wall_moved_s.unsigned_abs());
+        if state.wall_moved_s < 0 {
+            UnixTime::from_nanos(wall.nanos().saturating_sub(moved.as_nanos() as u64))
+        } else {
+            wall + moved
+        }
+    }
+
+    pub(super) fn step_wall(&self, by_s: i64) {
+        let mut state = self.state();
+        state.wall_moved_s = state.wall_moved_s.saturating_add(by_s);
     }
 
     pub(super) fn sleep_until(self: &Arc<Self>, deadline: Instant) -> Sleep {
@@ -169,6 +184,21 @@ mod tests {
             clock.now().since(start)
         });
         assert_eq!(elapsed, Ok(Duration::from_nanos(3_600_000_003_600)));
+    }
+
+    #[test]
+    fn a_step_of_the_wall_clock_moves_no_deadline() {
+        let elapsed = simulate(|clock| async move {
+            let (start, wall) = (clock.now(), clock.wall());
+            let sleep = clock.sleep(Duration::from_secs(10));
+            clock.step_wall(-3_600);
+            assert_eq!(clock.wall() + Duration::from_secs(3_600), wall);
+            clock.step_wall(7_200);
+            assert_eq!(clock.wall(), wall + Duration::from_secs(3_600));
+            sleep.await;
+            clock.now().since(start)
+        });
+        assert_eq!(elapsed, Ok(Duration::from_secs(10)));
     }
 
     #[test]
