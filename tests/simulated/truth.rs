@@ -343,7 +343,7 @@ fn in_500_runs_among_faults_no_message_is_unaccounted_for() {
     assert_no_message_is_lost(0..500);
 }
 
-/// `cargo test --locked --release --test simulated -- --ignored faults`
+/// `cargo test --locked --test simulated -- --ignored faults`
 #[test]
 #[ignore = "takes minutes: the goal of 10,000 runs"]
 fn in_10_000_runs_among_faults_no_message_is_unaccounted_for() {
