@@ -21,9 +21,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+mod blocking;
 mod precise;
 mod simulated;
 
+pub use blocking::{block_until, sharpen_waits, thread_cpu_time};
 pub use simulated::{Stalled, simulate};
 
 /// A point on the monotonic clock of this machine, in nanoseconds; processes on one machine share it.
@@ -145,6 +147,14 @@ impl Clock {
         match &self.0 {
             Kind::Machine => UnixTime(read_clock(rustix::time::ClockId::Realtime)),
             Kind::Simulated(world) => world.wall(),
+        }
+    }
+
+    /// Sets the wall time of a simulated clock forward by so many seconds, or back, as somebody may do with the machine's during a
+    /// run. Monotonic time goes on as if nothing had happened. The machine's clock is left alone.
+    pub fn step_wall(&self, by_s: i64) {
+        if let Kind::Simulated(world) = &self.0 {
+            world.step_wall(by_s);
         }
     }
 

@@ -68,6 +68,10 @@ fn a_result_is_of_its_schema_and_adds_up_and_agrees_with_the_emulator() {
 
     books_agree(result);
     assert_eq!(result["facts"]["threads"], 2);
+    // The machine was watched beside the load, and what that cost is told.
+    let noise = &result["facts"]["generator"]["noise"];
+    assert!(noise["wakes"].as_u64() > Some(0) && noise["cpu_ns"].as_u64() > Some(0), "{noise}");
+    assert!(result["facts"]["pace"]["worst_due"].as_u64() > Some(0), "{}", result["facts"]["pace"]);
     for (kind, count) in [("register", 20), ("connect", 20), ("send", 60)] {
         assert_eq!(acknowledged(result, kind), count, "{kind}");
         assert_eq!(step(result, kind)["all"]["due"], count, "{kind}");

@@ -473,13 +473,20 @@ impl Device {
     /// Makes the hub connection anew, for the sake of its token. What nobody confirmed by now is unknown, or goes again.
     fn renew(&mut self, due: Instant, ready: Instant) {
         self.renewing = None;
+        let mut again = 0;
         if !self.awaits_none() {
-            self.outbox.lost(&self.world, &self.profile, &[], Cause::ConnectionLost);
+            again = self.outbox.lost(&self.world, &self.profile, &[], Cause::ConnectionLost);
             if let Some(errands) = &mut self.errands {
                 errands.lost(&self.world, &self.profile, Cause::ConnectionLost);
             }
         }
+        let now = self.world.agenda.now();
         let mut books = self.world.recorder.borrow_mut();
+        // Each message that has to go again is a failed attempt, as where a connection is lost: the hub may have both.
+        let failure = Failure::new(Class::Closed, "the token had to be renewed before the hub confirmed");
+        for _ in 0..again {
+            books.failed_attempt(self.profile.population, StepKind::Send, &failure, now);
+        }
         books.device_disconnected(self.profile.population);
         books.due(self.profile.population, StepKind::Renew);
         drop(books);

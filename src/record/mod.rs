@@ -10,11 +10,13 @@ use crate::step::{Exchange, Milestone, Party, Phase, StepKind, View};
 
 pub mod counts;
 pub mod durations;
+mod pace;
 mod recorder;
 pub mod series;
 
 pub use counts::{Counts, Example, Failures, Sightings};
 pub use durations::{Durations, Latency, Moments};
+pub use pace::{Pace, Placed, Window};
 pub use recorder::{Recorder, Settings};
 pub use series::{Buckets, Interval, IntervalPopulation, IntervalStep, Series};
 
@@ -177,6 +179,8 @@ pub enum MergeError {
 pub struct Record {
     /// End of the warm-up of sends, on the run clock.
     pub sends_from: Duration,
+    /// When sends were due and begun, all populations together. A stored result keeps the worst window of it.
+    pub pace: Pace,
     /// By index of the population in the plan.
     pub populations: Vec<PopulationRecord>,
 }
@@ -184,7 +188,11 @@ pub struct Record {
 impl Record {
     /// Nothing seen yet.
     pub fn new(populations: usize, sends_from: Duration) -> Self {
-        Self { sends_from, populations: (0..populations).map(|_| PopulationRecord::default()).collect() }
+        Self {
+            sends_from,
+            pace: Pace::default(),
+            populations: (0..populations).map(|_| PopulationRecord::default()).collect(),
+        }
     }
 
     /// Adds all of `other`. Exact; order and grouping do not matter.
@@ -199,6 +207,7 @@ impl Record {
         if self.sends_from != other.sends_from {
             return Err(MergeError::SendsFrom { ours: self.sends_from, theirs: other.sends_from });
         }
+        self.pace.merge(&other.pace);
         self.populations.iter_mut().zip(&other.populations).for_each(|(to, from)| to.merge(from));
         Ok(())
     }

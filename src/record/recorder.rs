@@ -91,6 +91,9 @@ impl Recorder {
         step.measured.outcome(o.outcome);
         if had_its_turn {
             step.lateness.record(lateness);
+            if o.kind == StepKind::Send {
+                self.record.pace.send(o.due.since(self.epoch), o.ready.since(self.epoch));
+            }
         }
         if o.outcome == Outcome::Acknowledged {
             step.response.record(response);

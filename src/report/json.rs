@@ -7,6 +7,8 @@
 //! | `thresholds[]` | `text`, `observed`, `value` (seconds, fraction, count or rate), `holds`, `note` |
 //! | `devices`, `devices_assigned`, `messages_due`, `messages_acknowledged`, `unaccounted` | counts of the whole run |
 //! | `cpu_per_message_ns`, `memory_per_device_bytes` | what the generator used |
+//! | `noise_floor`, `pace` | as in `result.json`: how late the machine woke an idle thread, and the worst window of the rate of sends |
+//! | `syn_repeated`, `syn_retransmissions` | connections whose SYN was repeated, and repeated SYNs on the whole machine |
 //! | `steps[]` | `population`, `kind`, counts by outcome, `retried_throttled`, `rate_per_s` |
 //! | `latencies[]` | `population`, `kind`, `view` (see [`Row`]), `count`, `of`, `max_ns`, `percentiles_ns` by name |
 //! | `failures[]` | `class`, `owner`, `steps`, `count`, `retried`, `first_s`, `last_s`, `examples` |
@@ -68,6 +70,10 @@ pub fn render(result: &RunResult, percentiles: &Percentiles) -> String {
         unaccounted: head.unaccounted,
         cpu_per_message_ns: head.cpu_per_message_ns,
         memory_per_device_bytes: head.memory_per_device_bytes,
+        noise_floor: json!(facts.generator.noise),
+        pace: json!(facts.pace),
+        syn_repeated: head.syn_repeated,
+        syn_retransmissions: facts.generator.syn_retransmissions,
         steps: steps(result),
         latencies: latencies(percentiles),
         failures: failures.collect(),
@@ -98,6 +104,10 @@ struct Report {
     unaccounted: i64,
     cpu_per_message_ns: Option<u64>,
     memory_per_device_bytes: Option<u64>,
+    noise_floor: Value,
+    pace: Value,
+    syn_repeated: u64,
+    syn_retransmissions: Option<u64>,
     steps: Vec<Value>,
     latencies: Vec<Value>,
     failures: Vec<Value>,

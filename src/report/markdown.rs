@@ -63,7 +63,7 @@ fn steps(text: &mut String, result: &RunResult) {
     table(text, "Steps", &heads.map(str::to_owned), 2, rows);
 }
 
-/// The same rows as the summary: response and service time for each population, parts for all together.
+/// Response and service time, waiting and lateness for each population, parts for all together.
 fn latencies(text: &mut String, percentiles: &Percentiles) {
     let mut names = percentiles.names();
     names.push("max".to_owned());
@@ -74,7 +74,7 @@ fn latencies(text: &mut String, percentiles: &Percentiles) {
     let figures = |row: &Row| row.figures.iter().chain([&row.max]).map(|value| figure(*value)).collect();
     let row = |first: Vec<String>, row: &Row| [first, figures(row)].concat();
     let over_all = groups.iter().flat_map(|(name, rows)| {
-        let rows = rows.iter().filter(|row| matches!(row.view, "response" | "service"));
+        let rows = rows.iter().filter(|row| row.view != "took");
         rows.map(move |of| row(vec![name.clone(), safe(&of.kind), of.view.to_owned()], of))
     });
     let heads =

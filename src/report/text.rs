@@ -3,7 +3,7 @@
 use super::table::{
     Look, Page, columns, figure, left, nanos, right, safe, step_cells, verdict_word, what_was_done,
 };
-use crate::result::file::{Ended, FailureGroup, Judgement, Measured, RunResult, Step, Verdict};
+use crate::result::file::{Ended, FailureGroup, Judgement, Measured, Noise, RunResult, Step, Verdict};
 use crate::result::percentiles::{Percentiles, Row};
 use crate::units::show_count;
 
@@ -33,6 +33,7 @@ pub fn render_percentiles(result: &RunResult, options: &Options<'_>, percentiles
     milestones(&mut page, &result.total, percentiles);
     steps(&mut page, result);
     latencies(&mut page, result, percentiles);
+    delays(&mut page, &result.total, percentiles);
     parts(&mut page, &result.total, percentiles);
     failures(&mut page, result);
     generator(&mut page, result);
@@ -211,6 +212,22 @@ fn latencies(page: &mut Page, result: &RunResult, percentiles: &Percentiles) {
     table(page, "Latency over all due", percentiles, &lines);
 }
 
+/// What response time holds besides service time, all populations together: waiting, which a slow service makes, and lateness,
+/// which is ours.
+fn delays(page: &mut Page, total: &Measured, percentiles: &Percentiles) {
+    let rows = percentiles.rows(None);
+    let mut lines = Vec::new();
+    for step in &total.steps {
+        for (kind, view) in [(step.kind.as_str(), "waiting"), ("", "lateness")] {
+            let label = format!("  {} {view}", left(&safe(kind), 8));
+            lines.extend(line(rows, label, &step.kind, view));
+        }
+    }
+    if !lines.is_empty() {
+        table(page, "Before it was sent", percentiles, &lines);
+    }
+}
+
 /// Exchanges, phases and poll waits: what steps were made of.
 fn parts(page: &mut Page, total: &Measured, percentiles: &Percentiles) {
     let exchanges = total.exchanges.iter().map(|e| (safe(&e.name), e.name.clone(), e.failed));
@@ -245,7 +262,8 @@ fn failures(page: &mut Page, result: &RunResult) {
     };
     let unknown = ending(|step| &step.all.unknown);
     let not_sent = ending(|step| &step.all.not_sent);
-    if result.failures.is_empty() && unknown.is_empty() && not_sent.is_empty() {
+    let repeated = repeated_syns(result);
+    if result.failures.is_empty() && unknown.is_empty() && not_sent.is_empty() && repeated.is_none() {
         return;
     }
     page.heading("What went wrong");
@@ -270,6 +288,29 @@ fn failures(page: &mut Page, result: &RunResult) {
         let text = format!("{} requests were throttled (429) and tried again", show_count(throttled));
         page.wrapped("  ", &text, Look::Plain);
     }
+    if let Some(text) = repeated {
+        page.wrapped("  ", &text, Look::Warning);
+    }
+}
+
+/// What to know about lost SYNs, if there were any: no step need have failed, and the service looks slow.
+fn repeated_syns(result: &RunResult) -> Option<String> {
+    let ours = result.headline.syn_repeated;
+    let all = result.facts.generator.syn_retransmissions.unwrap_or(0);
+    let count = match (ours, all) {
+        (0, 0) => return None,
+        (0, all) => format!("network: {} SYNs were repeated on this machine during the run", show_count(all)),
+        (ours, 0) => format!("network: {} connections had their SYN repeated", show_count(ours)),
+        (ours, all) => format!(
+            "network: {} connections had their SYN repeated ({} on the whole machine)",
+            show_count(ours),
+            show_count(all)
+        ),
+    };
+    Some(format!(
+        "{count}; each costs 1 s or more and looks like a slow service: start fewer devices at a time, or look for a listener \
+         whose backlog overflows"
+    ))
 }
 
 fn failure(page: &mut Page, group: &FailureGroup) {
@@ -312,15 +353,13 @@ fn generator(page: &mut Page, result: &RunResult) {
         let limit = show_count(used.descriptor_limit);
         memory.push(format!("{} of {limit} descriptors", show_count(used.descriptors)));
     }
-    let mut late = format!(
+    let late = format!(
         "lateness p50 {}, p99 {}, max {}",
         figure(head.lateness.p50),
         figure(head.lateness.p99),
         figure(head.lateness.max)
     );
-    if let Some(floor) = used.noise_floor_p99_ns {
-        late.push_str(&format!("; noise floor p99 {}", nanos(floor)));
-    }
+    let noise = used.noise.as_ref().map(noise).unwrap_or_default();
     let machine = &result.facts.machine;
     let threads = format!(
         "threads: {} on {} cores; {}, {} {}",
@@ -330,7 +369,7 @@ fn generator(page: &mut Page, result: &RunResult) {
         safe(&machine.os),
         safe(&machine.kernel)
     );
-    for line in [cpu.join(", "), memory.join(", "), late, threads] {
+    for line in [cpu.join(", "), memory.join(", "), late, noise, threads] {
         if !line.is_empty() {
             page.wrapped("  ", &line, Look::Plain);
         }
@@ -344,6 +383,22 @@ fn generator(page: &mut Page, result: &RunResult) {
             page.wrapped("  ✗ ", &format!("the emulator counted otherwise: {}", safe(difference)), Look::Bad);
         }
     }
+}
+
+/// The noise floor in a line.
+fn noise(noise: &Noise) -> String {
+    let shown = |figure: Option<u64>| figure.map_or("–".to_owned(), nanos);
+    let mut text = format!(
+        "noise floor p50 {}, p99 {}, max {}",
+        shown(noise.p50_ns),
+        shown(noise.p99_ns),
+        shown(noise.max_ns)
+    );
+    if noise.over_10ms > 0 {
+        let (late, wakes) = (show_count(noise.over_10ms), show_count(noise.wakes));
+        text.push_str(&format!("; {late} of {wakes} wakes over 10 ms"));
+    }
+    text
 }
 
 /// A size of memory: one decimal is all that it is good for.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::file::{
     Beyond, Counts, Example, Exchange, FORMAT, Facts, Failure, FailureGroup, Figure, Headline, Interval,
-    IntervalPopulation, IntervalStep, Measured, Milestone, Phase, Population, Quantiles, RunResult, Step,
-    Timeline, Timing, VERSION,
+    IntervalPopulation, IntervalStep, Measured, Milestone, Pace, Phase, Population, Quantiles, RunResult,
+    Step, Timeline, Timing, VERSION,
 };
 use super::histogram::encode;
 use crate::record;
@@ -21,6 +21,30 @@ const MAX_ENTRIES: usize = 12_288;
 
 /// Devices connected at once from which on memory says something of each: with fewer, it is the histograms'.
 const ENOUGH_DEVICES: u64 = 500;
+
+impl Pace {
+    /// What is kept of the pace of a run; `None` if no send was due.
+    pub fn of(recorded: &record::Pace) -> Option<Self> {
+        let worst = recorded.worst()?;
+        Some(Self {
+            width_s: worst.width.as_secs(),
+            windows: recorded.windows().filter(|placed| placed.window.due > 0).count() as u64,
+            worst_from_s: worst.from.as_secs(),
+            worst_due: worst.window.due,
+            worst_begun: worst.window.begun,
+            worst_error: worst.window.error(),
+        })
+    }
+
+    /// What was in the worst window.
+    pub fn worst(&self) -> record::Window {
+        record::Window { due: self.worst_due, begun: self.worst_begun }
+    }
+}
+
+/// A TCP connection that took so long had its SYN repeated: by RFC 6298 that happens after 1 s. A histogram counts to 0.1 %, and
+/// no round trip takes so long.
+const SYN_REPEATED_FROM: Duration = Duration::from_millis(998);
 
 /// The result of a run, not yet judged.
 ///
@@ -80,6 +104,11 @@ pub(super) fn headline(total: &PopulationRecord, facts: &Facts) -> Headline {
         memory_per_device_bytes: grown
             .filter(|_| generator.base_rss_bytes > 0 && generator.peak_connected >= ENOUGH_DEVICES)
             .and_then(|grown| grown.checked_div(generator.peak_connected)),
+        syn_repeated: total
+            .phases
+            .iter()
+            .map(|phases| phases[step::Phase::Tcp.index()].longer_than(SYN_REPEATED_FROM))
+            .fold(0, u64::saturating_add),
         lateness: quantiles(&lateness, lateness.count()),
         unaccounted: total.steps.iter().fold(0i64, |sum, step| {
             // Two kinds must not cancel each other out.

@@ -90,6 +90,16 @@ impl RunResult {
             books.push(Books::of(&restored, self.facts.sends_from_ns)?);
             population.measured = measured(&restored, &self.facts, true);
         }
+        if let Some(pace) = &mut self.facts.pace {
+            // As long as in a run that the timeline can tell of.
+            if !(1..=1 << 32).contains(&pace.width_s) {
+                return Err(Damage::Inconsistent {
+                    of: "the pace".to_owned(),
+                    what: "its windows have an impossible length",
+                });
+            }
+            pace.worst_error = pace.worst().error();
+        }
         self.headline = headline(&total, &self.facts);
         self.total = measured(&total, &self.facts, false);
         self.failures = failure_groups(&total);

@@ -79,6 +79,9 @@ pub struct Facts {
     pub populations: Vec<PopulationFacts>,
     /// What the generator used.
     pub generator: Generator,
+    /// How well the generator kept the rate of sends; absent if no send was due, and in results of earlier programs.
+    #[serde(default)]
+    pub pace: Option<Pace>,
     /// What the emulator counted; absent for other targets.
     pub ledger: Option<Ledger>,
     /// Sentences for the reader, such as what stays behind at a real service.
@@ -143,8 +146,63 @@ pub struct Generator {
     pub descriptors: u64,
     /// Descriptors that the process may open; 0 if unknown.
     pub descriptor_limit: u64,
-    /// By how much a loop that only reads the clock was interrupted, 99th percentile; absent if not measured.
+    /// The 99th percentile of [`Noise`], which earlier programs look for here; absent if not measured.
     pub noise_floor_p99_ns: Option<u64>,
+    /// SYN and SYN-ACK segments that were repeated while the run went on, by anybody in this machine's (or container's) network,
+    /// the emulator included; absent if unknown, and in results of earlier programs.
+    #[serde(default)]
+    pub syn_retransmissions: Option<u64>,
+    /// The noise floor; absent if not measured, and in results of earlier programs.
+    #[serde(default)]
+    pub noise: Option<Noise>,
+}
+
+/// The noise floor: how late the machine woke a thread that had nothing else to do, beside the load and as long as it. Wakes
+/// are due at even distances whatever happened to the one before, so that their lateness is that of steps at an even rate
+/// in a generator that costs nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Noise {
+    /// Wakes that were due.
+    pub wakes: u64,
+    /// Time from one to the next.
+    pub period_ns: u64,
+    /// Median lateness; absent with fewer than 2 wakes.
+    pub p50_ns: Option<u64>,
+    /// Its 99th percentile; absent with fewer than 100 wakes.
+    pub p99_ns: Option<u64>,
+    /// The largest.
+    pub max_ns: Option<u64>,
+    /// Wakes that were later than 1 ms.
+    pub over_1ms: u64,
+    /// Wakes that were later than 10 ms.
+    pub over_10ms: u64,
+    /// Wakes that were later than 100 ms.
+    pub over_100ms: u64,
+    /// Wakes that were later than 1 s.
+    pub over_1s: u64,
+    /// What measuring it cost: CPU time of that thread. It is part of the generator's.
+    pub cpu_ns: u64,
+}
+
+/// How well the generator kept the rate of sends: the worst of all windows of equal length, aligned on the run clock, after
+/// the warm-up. A send counts in a later window than it was due in if our code got to it there, more than 10 ms late; what the
+/// service holds up does not count.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pace {
+    /// Length of a window: 10 s, unless the run is longer than a week.
+    pub width_s: u64,
+    /// Windows in which sends were due.
+    pub windows: u64,
+    /// Where the worst begins, on the run clock.
+    pub worst_from_s: u64,
+    /// Sends due in it.
+    pub worst_due: u64,
+    /// Sends that the generator got to in it.
+    pub worst_begun: u64,
+    /// By what fraction of those due it is off.
+    pub worst_error: f64,
 }
 
 /// What the emulator counted on its side.
@@ -222,6 +280,10 @@ pub struct Headline {
     pub cpu_per_message_ns: Option<u64>,
     /// Resident memory above that of no device, for each device connected at the peak.
     pub memory_per_device_bytes: Option<u64>,
+    /// Connections whose TCP phase took a second or more: their SYN was lost and repeated, which takes 1 s the first time, and
+    /// then 2 s, 4 s …
+    #[serde(default)]
+    pub syn_repeated: u64,
     /// Lateness over steps of every kind, failed ones included.
     pub lateness: Quantiles,
     /// Due steps without an outcome (or the reverse, if negative); not 0 only by a fault of this program.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::file::{
-    Ended, Facts, Generator, Judgement, Ledger, Machine, PopulationFacts, RunResult, ThresholdOutcome,
-    Verdict,
+    Ended, Facts, Generator, Judgement, Ledger, Machine, Noise, Pace, PopulationFacts, RunResult,
+    ThresholdOutcome, Verdict,
 };
 use crate::record::{Record, Recorder, Series, Settings};
 use crate::step::{
@@ -47,8 +47,27 @@ pub(crate) fn facts() -> Facts {
             peak_connected: 1_020,
             descriptors: 1_048,
             descriptor_limit: 20_000,
+            syn_retransmissions: Some(0),
             noise_floor_p99_ns: Some(130_000),
+            noise: Some(Noise {
+                wakes: 1_002,
+                period_ns: 9_973_000,
+                p50_ns: Some(12_000),
+                p99_ns: Some(130_000),
+                max_ns: Some(2_400_000),
+                over_1ms: 3,
+                cpu_ns: 9_000_000,
+                ..Noise::default()
+            }),
         },
+        pace: Some(Pace {
+            width_s: 10,
+            windows: 1,
+            worst_from_s: 0,
+            worst_due: 5_100,
+            worst_begun: 5_100,
+            worst_error: 0.0,
+        }),
         ledger: Some(Ledger {
             totals: [("registrations".to_owned(), 1_020), ("messages".to_owned(), 5_100)].into(),
             agreed: vec!["120 messages accepted".to_owned()],
@@ -101,7 +120,10 @@ pub(crate) fn result(story: Story) -> RunResult {
             facts.ledger = None;
             facts.generator = Generator::default();
         }
-        Story::Failing => facts.ledger = None,
+        Story::Failing => {
+            facts.ledger = None;
+            facts.generator.syn_retransmissions = Some(5);
+        }
         Story::Healthy | Story::Late => {}
     }
     let mut result = super::build(&record, &series, facts);
@@ -158,7 +180,8 @@ fn device(recorder: &mut Recorder, story: Story, population: usize, n: u64, due:
     step(recorder, StepKind::Register, millis(3_063 + n % 40), Outcome::Acknowledged, None);
     recorder.milestone(population, Milestone::TimeToAssigned, millis(3_063 + n % 40));
 
-    recorder.phase(population, Party::Hub, Phase::Tcp, micros(210 + n % 100));
+    let repeated = if failing && n % 300 == 11 { millis(1_000) } else { Duration::ZERO };
+    recorder.phase(population, Party::Hub, Phase::Tcp, micros(210 + n % 100) + repeated);
     recorder.phase(population, Party::Hub, Phase::Tls, micros(2_300 + n));
     step(recorder, StepKind::Connect, micros(2_900 + n), Outcome::Acknowledged, None);
     recorder.device_connected(population);

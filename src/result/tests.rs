@@ -54,7 +54,9 @@ fn a_stored_result_reads_back_with_all_that_was_recorded() {
         assert_eq!(again, written);
         assert_eq!(read(directory.path()).expect("by its directory").facts, written.facts);
 
-        let (record, series) = recorded(story);
+        let (mut record, series) = recorded(story);
+        // Of the pace the worst window is kept, in the facts.
+        record.pace = Default::default();
         assert_eq!(again.series().expect("it was checked"), series);
         let restored = again.record().expect("it was checked");
         if story != Story::Failing {
@@ -129,6 +131,8 @@ fn a_result_that_contradicts_itself_is_refused() {
     assert!(error.contains("without a warm-up"), "{error}");
     let error = refused(|r| r.timeline.width_s = 3);
     assert!(error.contains("power of two"), "{error}");
+    let error = refused(|r| r.facts.pace.as_mut().expect("it has one").width_s = u64::MAX);
+    assert!(error.contains("the pace: its windows"), "{error}");
     let error = refused(|r| r.populations[1].name = "others".to_owned());
     assert!(error.contains("planned"), "{error}");
 }
@@ -137,6 +141,7 @@ fn a_result_that_contradicts_itself_is_refused() {
 fn figures_that_follow_from_others_are_not_believed() {
     let mut changed = result(Story::Healthy);
     changed.headline.messages = 1;
+    changed.facts.pace.as_mut().expect("it has one").worst_error = 1e300;
     changed.total.steps.clear();
     changed.populations[0].measured.steps[0].response.quantiles.p99 = None;
     assert_eq!(
@@ -198,4 +203,13 @@ fn a_long_run_of_many_populations_is_told_in_fewer_intervals_and_reads_back() {
     let directory = tempfile::tempdir().expect("a directory");
     write(directory.path(), &built).expect("it is writable");
     assert_eq!(read(directory.path()).expect("it was just written"), built);
+}
+
+/// Files of earlier programs know neither noise floor nor pace.
+#[test]
+fn results_of_earlier_programs_still_read() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/first-run");
+    let read = read(&path).expect("it was committed");
+    assert_eq!((read.facts.pace, read.facts.generator.noise), (None, None));
+    assert_eq!(read.facts.scenario, "first-run");
 }

@@ -26,6 +26,7 @@ pub mod embedded;
 pub mod guard;
 pub mod keys;
 pub mod machine;
+pub mod noise;
 pub mod preflight;
 pub mod reconcile;
 pub mod simulated;
@@ -184,10 +185,14 @@ fn carry_out(
     let (epoch, started) = (clock.now() + RUN_UP, clock.wall() + RUN_UP);
     let mut files = Growing::create(folder, started)?;
     let before = machine::Usage::now();
+    let repeated_before = machine::syn_retransmissions();
     let setup =
         Setup { plan: Arc::clone(&plan), keys: Arc::new(keys), destination, epoch, threads, narrator };
     let early = verdict::Early::new(&plan.thresholds, plan.sends_from);
+    // Not to know it is no reason to do without the run.
+    let noise = noise::Meter::start(epoch).ok();
     let watched = watcher.watch(&setup, &connections, Keeper { progress, files: &mut files, early })?;
+    let noise = noise.and_then(noise::Meter::stop);
     let after = machine::Usage::now();
 
     let generator = file::Generator {
@@ -197,7 +202,11 @@ fn carry_out(
         peak_connected: watched.peak_connected,
         descriptors: watched.peak_descriptors,
         descriptor_limit: descriptor_limit.unwrap_or(0),
-        noise_floor_p99_ns: None,
+        syn_retransmissions: machine::syn_retransmissions()
+            .zip(repeated_before)
+            .map(|(after, before)| after.saturating_sub(before)),
+        noise_floor_p99_ns: noise.as_ref().and_then(|noise| noise.p99_ns),
+        noise,
     };
     let mut facts = facts(&plan, text, started, &watched, threads, generator, &endpoints);
     let mut stamps = Vec::new();
@@ -311,6 +320,7 @@ fn facts(
             })
             .collect(),
         generator,
+        pace: file::Pace::of(&watched.record.pace),
         ledger: None,
         notes: Vec::new(),
     }

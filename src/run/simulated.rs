@@ -31,8 +31,19 @@ pub struct Options {
     pub freeze: Option<(Duration, Duration)>,
     /// An interrupt comes at this instant of the run clock.
     pub interrupt: Option<Duration>,
+    /// When somebody sets the wall clock, in order of time.
+    pub wall_steps: Vec<WallStep>,
     /// Over how many shares the devices are spread, as over threads; at least 1.
     pub shares: usize,
+}
+
+/// A step of the wall clock, which fleet and emulator share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WallStep {
+    /// When, on the run clock.
+    pub at: Duration,
+    /// By how many seconds: forward, or back if negative.
+    pub by_s: i64,
 }
 
 /// What a simulated run leaves.
@@ -118,6 +129,13 @@ pub fn simulate(
                 clock.sleep_until(epoch + at).await;
                 // Nobody listening means that the run has ended before.
                 let _ = command.send(Command::Interrupt);
+            });
+        }
+        for step in options.wall_steps {
+            let clock = clock.clone();
+            tokio::task::spawn_local(async move {
+                clock.sleep_until(epoch + step.at).await;
+                clock.step_wall(step.by_s);
             });
         }
         let seconds = Rc::new(RefCell::new(BTreeMap::new()));

@@ -5,16 +5,18 @@
 //! green, even if every threshold holds: its figures are about this machine and not about the service.
 
 mod early;
+mod void;
 
 use std::time::Duration;
 
 pub use early::Early;
+pub use void::{LATE_FLOOR, LATE_SHARE, LATE_SHARE_OF_MEDIAN, LATE_STEPS, RATE_ERROR};
 
 use crate::plan::threshold::{Ending, Metric, Statistic, Threshold};
 use crate::record::durations::enough_for;
-use crate::record::{Durations, Latency, PopulationRecord, Record, StepRecord};
+use crate::record::{Durations, Latency, PopulationRecord, Record};
 use crate::result::file::{Ended, Facts, Judgement, ThresholdOutcome, Verdict};
-use crate::step::{Class, Owner, StepKind};
+use crate::step::{Class, StepKind};
 use crate::units::{show_count, show_duration};
 
 /// Exit code of a run that passed.
@@ -34,19 +36,6 @@ pub const EXIT_THRESHOLD: u8 = 99;
 
 /// Exit code of an interrupted run, whose results are written and marked.
 pub const EXIT_INTERRUPTED: u8 = 130;
-
-/// Share of a kind's steps that may be late before the run is void.
-pub const LATE_SHARE: f64 = 0.01;
-
-/// Late steps of a kind that a run may always have less than. One hiccup of the machine in a run of ten messages is no reason
-/// to throw the run away, and a generator that cannot keep up is late more often than that.
-pub const LATE_STEPS: u64 = 2;
-
-/// A step is late from here on, whatever the response time …
-pub const LATE_FLOOR: Duration = Duration::from_millis(10);
-
-/// … or, if that is more, from this share of the kind's median response time on.
-pub const LATE_SHARE_OF_MEDIAN: f64 = 0.1;
 
 impl Verdict {
     /// With what the program ends.
@@ -88,7 +77,7 @@ pub fn judge(record: &Record, facts: &Facts, thresholds: &[Threshold]) -> Judgem
         interrupted
             .push(format!("Interrupted after {after}: the figures are about what was done until then."));
     }
-    let void = void_reasons(&total);
+    let void = void::reasons(&total, facts);
     let mut crossed = Vec::new();
     if facts.ended == Ended::Aborted {
         crossed.push("Stopped early, because a threshold with `abort_after` was crossed.".to_owned());
@@ -143,45 +132,6 @@ fn broken_books(record: &Record, facts: &Facts) -> Vec<String> {
         }));
     }
     reasons
-}
-
-fn void_reasons(total: &PopulationRecord) -> Vec<String> {
-    let late = StepKind::ALL.iter().zip(&total.steps).filter_map(|(kind, step)| lateness_reason(*kind, step));
-    let machine = Class::ALL.iter().filter(|class| class.owner() == Owner::Machine);
-    let exhausted = machine.filter_map(|class| {
-        let counted = |step: &StepRecord| step.all.failed_with(*class) + step.all.retried[class.index()];
-        let times: u64 = total.steps.iter().map(counted).fold(0, u64::saturating_add);
-        (times > 0).then(|| {
-            format!(
-                "This machine was {} ({} times), so the figures are not the service's: {}.",
-                class.name(),
-                show_count(times),
-                class.remedy()
-            )
-        })
-    });
-    late.chain(exhausted).collect()
-}
-
-/// Why the lateness of a kind makes the run void, if it does.
-fn lateness_reason(kind: StepKind, step: &StepRecord) -> Option<String> {
-    let limit = match step.response.quantile(0.5, 0) {
-        Some(Latency::Within(median)) => LATE_FLOOR.max(median.mul_f64(LATE_SHARE_OF_MEDIAN)),
-        Some(Latency::Beyond) | None => LATE_FLOOR,
-    };
-    let late = step.lateness.longer_than(limit);
-    let share = late as f64 / step.lateness.count() as f64;
-    if late < LATE_STEPS || share <= LATE_SHARE {
-        return None;
-    }
-    Some(format!(
-        "The generator was late: {} of `{}` began more than {} after they were due (the worst {}). Lower the rate, \
-         leave this machine more of its processor, or split the run into shards.",
-        percent(share),
-        kind.name(),
-        show_duration(limit),
-        show_duration(step.lateness.max().unwrap_or_default()),
-    ))
 }
 
 fn outcome(threshold: &Threshold, of: Option<&PopulationRecord>, facts: &Facts) -> ThresholdOutcome {

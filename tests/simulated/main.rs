@@ -17,6 +17,7 @@ use muster::time::UnixTime;
 
 mod mqtt;
 mod tokens;
+mod truth;
 mod two_way;
 
 /// The plan of a scenario text, with its keys.
