@@ -5,6 +5,8 @@
 //!
 //! The SDK takes no port: it dials 8883 and 443. Where it is permitted, each test has a network of its own, in which these
 //! are free and need no privilege; elsewhere the SDK goes through the emulator's CONNECT front.
+//!
+//! What goes both ways is in `sdk/two_way.rs`, where an SDK for services has its say as well.
 #![cfg(target_os = "linux")]
 
 use std::path::{Path, PathBuf};
@@ -14,6 +16,8 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 mod common;
+#[path = "sdk/two_way.rs"]
+mod two_way;
 
 use common::network::{PATH, is_permitted, own_network};
 use common::{Emulator, Place, Ran, repository};
@@ -61,30 +65,39 @@ impl Bench {
         Some(Self { emulator, way, python })
     }
 
-    /// Runs the script of the quickstart as one device, with nothing in its environment but what the start screen says.
-    fn quickstart(&self, place: &Place, (id, key): (&str, &str), options: &[&str]) -> Ran {
+    /// Runs the script of the quickstart as one device.
+    fn quickstart(&self, place: &Place, device: (&str, &str), options: &[&str]) -> Ran {
+        let mut command = self.device(place, "quickstart.py", device);
+        command.args(options);
+        place.finish(command)
+    }
+
+    /// A script of `tests/sdk` as one device, with nothing in its environment but what the start screen says.
+    fn device(&self, place: &Place, script: &str, (id, key): (&str, &str)) -> Command {
+        let mut command = self.beside(place, self.python, script);
+        command.envs(self.told()).envs([
+            ("PYTHONUNBUFFERED", "1"),
+            ("PROVISIONING_REGISTRATION_ID", id),
+            ("PROVISIONING_SYMMETRIC_KEY", key),
+        ]);
+        command
+    }
+
+    /// A script of `tests/sdk` in the emulator's network, with nothing in its environment.
+    fn beside(&self, place: &Place, interpreter: &Path, script: &str) -> Command {
         let mut command = match self.way {
             Way::Direct => {
                 let mut command = Command::new("nsenter");
                 let pid = self.emulator.pid().to_string();
                 command.args(["--preserve-credentials", "--user", "--net", "--target", &pid, "--"]);
-                command.arg(self.python);
+                command.arg(interpreter);
                 command
             }
-            Way::Front => Command::new(self.python),
+            Way::Front => Command::new(interpreter),
         };
+        command.arg(repository("tests/sdk").join(script)).current_dir(place.path());
+        command.env_clear().env("PATH", PATH);
         command
-            .arg(repository("tests/sdk/quickstart.py"))
-            .args(options)
-            .current_dir(place.path())
-            .env_clear();
-        command.envs(self.told()).envs([
-            ("PATH", PATH),
-            ("PYTHONUNBUFFERED", "1"),
-            ("PROVISIONING_REGISTRATION_ID", id),
-            ("PROVISIONING_SYMMETRIC_KEY", key),
-        ]);
-        place.finish(command)
     }
 
     /// The variables that the start screen has for Python.
@@ -111,19 +124,28 @@ impl Bench {
 /// The Python that has the SDK; `None`, and said once, where it cannot be installed.
 fn sdk() -> Option<&'static Path> {
     static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let installed = PYTHON.get_or_init(|| {
-        let installed = install();
-        if let Err(reason) = &installed
-            && !is_required()
-        {
-            common::say(&format!(
-                "skipped: the tests with Microsoft's SDK; {reason} (with Python 3 and PyPI: MUSTER_SDK=required cargo test --test sdk)"
-            ));
-        }
-        installed
-    });
+    let install = || told("the tests with Microsoft's SDK", "Python 3 and PyPI", install());
+    found(PYTHON.get_or_init(install)).map(PathBuf::as_path)
+}
+
+/// Says that tests are skipped where that is so and permitted.
+///
+/// * `means`: what it takes for them not to be
+fn told<T>(tests: &str, means: &str, installed: Result<T, String>) -> Result<T, String> {
+    if let Err(reason) = &installed
+        && !is_required()
+    {
+        common::say(&format!(
+            "skipped: {tests}; {reason} (with {means}: MUSTER_SDK=required cargo test --test sdk)"
+        ));
+    }
+    installed
+}
+
+/// What was installed; `None` where the tests may be skipped.
+fn found<T>(installed: &Result<T, String>) -> Option<&T> {
     match installed {
-        Ok(python) => Some(python),
+        Ok(it) => Some(it),
         Err(reason) if is_required() => panic!("MUSTER_SDK=required, and {reason}"),
         Err(_) => None,
     }
@@ -134,26 +156,46 @@ fn is_required() -> bool {
 }
 
 fn install() -> Result<PathBuf, String> {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let wanted = repository("tests/sdk/requirements.txt");
-    let wanted_text = std::fs::read_to_string(&wanted).expect("it is in the repository");
-    // Several test programs may come here at once.
-    let lock = std::fs::File::create(target.join("sdk.lock")).expect("the folder is writable");
-    lock.lock().expect("a lock");
-    let folder = target.join("sdk");
-    let (python, mark) = (folder.join("bin/python"), folder.join("installed"));
-    let has_it = || std::fs::read_to_string(&mark).is_ok_and(|text| text == wanted_text);
+    let python = |folder: &Path| folder.join("bin/python");
     // An interpreter that has gone since leaves a link to nowhere.
-    if has_it() && python.exists() {
-        return Ok(python);
+    let folder = installed_once(
+        "sdk",
+        &wanted,
+        |folder| python(folder).exists(),
+        |folder| {
+            run(Command::new("python3").args(["-m", "venv"]).arg(folder), "python3 -m venv fails")?;
+            let mut pip = Command::new(python(folder));
+            pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1"]);
+            pip.args(["--timeout", "10", "--requirement"]).arg(&wanted);
+            run(&mut pip, "azure-iot-device cannot be installed")
+        },
+    )?;
+    Ok(python(&folder))
+}
+
+/// The folder `name` below `target/` with what the file `wanted` asks for. It is made anew by `make` when that file has
+/// changed, or when what is there is not whole.
+fn installed_once(
+    name: &str,
+    wanted: &Path,
+    is_whole: impl Fn(&Path) -> bool,
+    make: impl Fn(&Path) -> Result<(), String>,
+) -> Result<PathBuf, String> {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let wanted = std::fs::read_to_string(wanted).expect("it is in the repository");
+    // Several test programs may come here at once.
+    let lock = std::fs::File::create(target.join(format!("{name}.lock"))).expect("the folder is writable");
+    lock.lock().expect("a lock");
+    let folder = target.join(name);
+    let mark = folder.join("installed");
+    if std::fs::read_to_string(&mark).is_ok_and(|text| text == wanted) && is_whole(&folder) {
+        return Ok(folder);
     }
     let _ = std::fs::remove_dir_all(&folder);
-    run(Command::new("python3").args(["-m", "venv"]).arg(&folder), "python3 -m venv fails")?;
-    let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1"]);
-    run(pip.args(["--timeout", "10", "--requirement"]).arg(&wanted), "azure-iot-device cannot be installed")?;
-    std::fs::write(&mark, wanted_text).expect("the folder is writable");
-    Ok(python)
+    make(&folder)?;
+    std::fs::write(&mark, wanted).expect("the folder is writable");
+    Ok(folder)
 }
 
 /// Runs a command that has two minutes.

@@ -162,7 +162,7 @@ fn serve(arguments: &Arguments) -> Result<(), Failure> {
     for key in &generated {
         folder.describe(key, &ways)?;
     }
-    folder.describe_services(&running, &dialable(running.dps()), &config)?;
+    folder.describe_services(&running, ways.host(), &config)?;
     announce(&running, &ways, &config, &folder).map_err(failed)?;
     runtime.block_on(interrupted);
     let ledger = running.stop();
@@ -300,7 +300,9 @@ impl Folder {
         let mut text = String::new();
         for (n, hub) in running.hubs().iter().enumerate() {
             let number = if n == 0 { String::new() } else { format!("_{}", n + 1) };
-            let string = string(&hub.host, HUB_OWNER_POLICY, &keys.hub);
+            // Service SDKs take no port either: with the ports where they look there are hosts without one.
+            let host = running.sdk_hosts().get(n).unwrap_or(&hub.host);
+            let string = string(host, HUB_OWNER_POLICY, &keys.hub);
             text.push_str(&format!("export IOTHUB_CONNECTION_STRING{number}='{string}'\n"));
         }
         let string = string(dps, DPS_OWNER_POLICY, &keys.dps);

@@ -35,10 +35,11 @@ pub(super) enum ServiceCall {
 impl ServiceCall {
     /// Reads the segments of a path.
     pub(super) fn of(segments: &[&str; 6], decode: impl Fn(&str) -> Option<String>) -> Option<Self> {
-        let kind = |name: &str| match name {
-            "enrollments" => Some(Kind::Individual),
-            "enrollmentGroups" => Some(Kind::Group),
-            _ => None,
+        // Node's SDK writes a path of its own in small letters.
+        let kind = |name: &str| {
+            let is = |kind: &str| name.eq_ignore_ascii_case(kind);
+            let individual = is("enrollments").then_some(Kind::Individual);
+            individual.or_else(|| is("enrollmentGroups").then_some(Kind::Group))
         };
         let call = match segments {
             ["registrations", group, "query", "", "", ""] => Self::Registrations { group: decode(group)? },
