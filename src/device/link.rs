@@ -28,8 +28,9 @@ use crate::time::{Clock, Instant, UnixTime};
 /// if that is less.
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Renewals are due on whole multiples of this, in nanoseconds.
-const RENEWAL_GRAIN: u64 = 10_000_000;
+/// By how much the device's clock has to be ahead of where it should be before somebody has moved it: a token says whole
+/// seconds.
+const CLOCK_MOVED: Duration = Duration::from_secs(2);
 
 /// A token for DPS that expires sooner is not shown any more.
 const LEAST_LEFT: Duration = Duration::from_secs(1);
@@ -62,6 +63,8 @@ struct HubToken {
     expiry: UnixTime,
     /// It is replaced so long before.
     margin: Duration,
+    /// When that is, if the clock goes on as it does.
+    due: Instant,
 }
 
 /// When a connection is to be made anew for the sake of its token.
@@ -92,7 +95,11 @@ impl Link {
             operation: None,
             assigned,
             hub_endpoint,
-            hub_token: HubToken { expiry: UnixTime::from_nanos(0), margin: Duration::ZERO },
+            hub_token: HubToken {
+                expiry: UnixTime::from_nanos(0),
+                margin: Duration::ZERO,
+                due: Instant::from_nanos(0),
+            },
             hub: None,
             last_packet_id: 0,
             answered: None,
@@ -283,12 +290,11 @@ impl Link {
         if !matches!(self.hub, Some(Hub::Mqtt(_))) {
             return None;
         }
-        let HubToken { expiry, margin } = self.hub_token;
-        let (now, wall) = (world.agenda.now().nanos(), profile.skew.of(world.agenda.clock().wall()).nanos());
-        let margin_ns = u64::try_from(margin.as_nanos()).unwrap_or(u64::MAX);
-        // On our clock, by what the device's says now; the two are not read at once, and the same instant has to come out.
-        let due = (now + expiry.nanos()).saturating_sub(wall.saturating_add(margin_ns));
-        let due = Instant::from_nanos(due / RENEWAL_GRAIN * RENEWAL_GRAIN);
+        let HubToken { expiry, margin, due } = self.hub_token;
+        let left = expiry.nanos().saturating_sub(profile.skew.of(world.agenda.clock().wall()).nanos());
+        let moved = world.agenda.now() + Duration::from_nanos(left).saturating_sub(margin);
+        // A clock that was set back gives nobody more time: the service may go by another.
+        let due = if moved + CLOCK_MOVED < due { moved } else { due };
         Some(Renewal { due, by: due + RENEWAL_PATIENCE.min(margin / 2) })
     }
 
@@ -397,9 +403,10 @@ impl Link {
     fn hub_token(&mut self, world: &World, profile: &Profile, assigned: &Assigned) -> Secret {
         let resource = sas::hub_resource(assigned.hub.raw(), &assigned.device_id);
         let (token, expiry) = self.token(world, profile, &resource, profile.habits.hub.token);
-        let TokenLife { renew_before, jitter, .. } = profile.token;
+        let TokenLife { lifetime, renew_before, jitter } = profile.token;
         let margin = renew_before + jitter.mul_f64(self.fork().unit());
-        self.hub_token = HubToken { expiry, margin };
+        let due = world.agenda.now() + lifetime.saturating_sub(margin);
+        self.hub_token = HubToken { expiry, margin, due };
         token
     }
 

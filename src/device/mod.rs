@@ -56,6 +56,7 @@ pub fn live(
             rng::stream(world.seed, &profile.name, n, Purpose::Client).bits(),
         ),
         renewing: None,
+        looked: Instant::from_nanos(0),
         life,
         outbox: Outbox::default(),
         errands: (!profile.chores.is_empty()).then(Box::default),
@@ -83,8 +84,10 @@ struct Device {
     not_before: Option<Instant>,
     sent_any: bool,
     suspicion: Suspicion,
-    /// When our code got to the renewal that is under way while messages are still waited for.
-    renewing: Option<Instant>,
+    /// The renewal that is under way while messages are still waited for: when it was due, and when our code got to it.
+    renewing: Option<(Instant, Instant)>,
+    /// When somebody looked last whether one is due, and none was.
+    looked: Instant,
 }
 
 impl Device {
@@ -256,12 +259,11 @@ impl Device {
                 return self.abandon();
             }
             let now = world.agenda.now();
-            let renewal = self.link.renewal(&world, &profile).filter(|at| world.stop.plans(at.due));
-            match renewal {
-                Some(renewal) if renewal.due <= now => {
-                    let ready = *self.renewing.get_or_insert(now);
+            let renewal = self.renewal(now);
+            match (renewal, self.renewing) {
+                (Some(renewal), Some((due, ready))) => {
                     if self.awaits_none() || renewal.by <= now {
-                        return self.renew(renewal.due, ready);
+                        return self.renew(due, ready);
                     }
                 }
                 _ => {
@@ -468,6 +470,26 @@ impl Device {
             None if self.outbox.is_idle() && self.profile.sending.is_some() && !waits => self.life.finish(),
             None => self.life.lost(now, now, &failure),
         }
+    }
+
+    /// The renewal that comes next, if the run still plans it. One that is due is under way from now on.
+    fn renewal(&mut self, now: Instant) -> Option<link::Renewal> {
+        let link::Renewal { due, by } = self.link.renewal(&self.world, &self.profile)?;
+        let patience = by.since(due);
+        if let Some((due, _)) = self.renewing {
+            return Some(link::Renewal { due, by: due + patience });
+        }
+        // What is due before the last look at it, when it was not, became so by a clock that was moved: it is due now.
+        let due = if due < self.looked { now } else { due };
+        if !self.world.stop.plans(due) {
+            return None;
+        }
+        if due <= now {
+            self.renewing = Some((due, now));
+        } else {
+            self.looked = now;
+        }
+        Some(link::Renewal { due, by: due + patience })
     }
 
     /// Makes the hub connection anew, for the sake of its token. What nobody confirmed by now is unknown, or goes again.
