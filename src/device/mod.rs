@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::rng::{self, Purpose};
 use crate::step::{Cause, Class, Exchange, Failure, Milestone, Outcome, Reason, StepKind};
-use crate::time::{Due, Instant};
+use crate::time::Instant;
 
 pub mod dps;
 pub mod hub;
@@ -20,6 +20,7 @@ mod mqtt_tests;
 pub mod outbox;
 pub mod habits;
 pub mod two_way;
+mod waiting;
 pub mod world;
 
 use hub::suspicion::{Gone, Suspicion};
@@ -28,6 +29,7 @@ use life::{Call, Ended, Happened, Life, Next};
 use link::Link;
 use outbox::{Outbox, Tick};
 use two_way::Errands;
+use waiting::{tend, until, wait_for};
 use world::{Identity, Narration, Phase, Profile, Route, World};
 
 /// How long an orderly end of a connection may take; a peer that does not read is left.
@@ -577,99 +579,5 @@ impl Device {
     }
 }
 
-/// Does what errands need while there is no hub.
-async fn tend(errands: &mut Option<Box<Errands>>, world: &World, profile: &Profile) {
-    match errands {
-        Some(errands) => errands.tend(world, profile).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// As [`until`], with a wait that is kept from one look to the next.
-async fn wait_for(world: &World, kept: &mut Option<(Instant, Due)>, at: Option<Instant>) {
-    let Some(at) = at else { return std::future::pending().await };
-    if kept.as_ref().is_none_or(|(known, _)| *known != at) {
-        *kept = Some((at, world.agenda.until(at)));
-    }
-    if let Some((_, wait)) = kept {
-        wait.await;
-    }
-    *kept = None;
-}
-
-/// Waits until `at`; for ever if there is no such instant.
-async fn until(world: &World, at: Option<Instant>) {
-    match at {
-        Some(at) => world.agenda.until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-    use std::time::Duration;
-
-    use super::*;
-    use crate::azure::keys::GroupKey;
-    use crate::azure::protocol::Protocol;
-    use crate::net::dial::{Endpoint, Network};
-    use crate::net::memory::MemoryNetwork;
-    use crate::record::{Recorder, Settings};
-    use crate::time::{Agenda, simulate};
-    use world::{HubRule, Key, Stop};
-
-    #[test]
-    fn the_task_of_a_device_is_small() {
-        let size = simulate(|clock| async move {
-            let settings = Settings { epoch: clock.now(), sends_from: Duration::ZERO };
-            let world = Rc::new(World {
-                agenda: Agenda::new(&clock).expect("simulated time needs no timer"),
-                network: Network::Memory(MemoryNetwork::default()),
-                recorder: RefCell::new(Recorder::new(1, settings)),
-                stop: Stop::new(None),
-                run_id: "00000000".into(),
-                seed: 0,
-                rendered: RefCell::default(),
-                narrator: None,
-            });
-            let endpoint = Endpoint { host: "dps".into(), port: 443 };
-            let profile = Rc::new(Profile {
-                population: 0,
-                name: "sensors".into(),
-                route: Route::Dps {
-                    endpoint,
-                    host: "dps".into(),
-                    id_scope: "0ne".into(),
-                    hubs: HubRule::default(),
-                },
-                provision: Protocol::Mqtt,
-                connect: Protocol::Mqtt,
-                habits: habits::Behave::Muster.habits(),
-                token: habits::Behave::Muster.habits().token_life(None),
-                skew: habits::Skew::None,
-                keep_alive_s: 60,
-                limits: life::Limits {
-                    register: Duration::from_secs(60),
-                    connect: Duration::from_secs(30),
-                    waits: habits::Waits::MUSTER,
-                },
-                send_deadline: Duration::from_secs(30),
-                keep_connection: Duration::from_secs(60),
-                sending: None,
-                chores: two_way::Chores::default(),
-                connects: true,
-                hold: false,
-            });
-            let key = GroupKey::from_base64("c2l4dGVlbi1ieXRlcy1vay4=").expect("a key");
-            let identity = Identity {
-                registration_id: "device-0".into(),
-                device_id: None,
-                key: Key::Derived(Rc::new(key)),
-            };
-            std::mem::size_of_val(&live(world, profile, 0, identity, clock.now()))
-        });
-        // Thousands of these are alive at once; the calls to DPS and the opening of connections are boxed for this.
-        assert!(size.is_ok_and(|size| size <= 1_408), "{size:?} bytes");
-    }
-}
+mod tests;
