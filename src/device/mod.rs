@@ -227,8 +227,9 @@ impl Device {
     /// Whether a device that did not reach its hub has no reason to go on trying: nothing is owed and nothing will be, or
     /// it never was connected, so that nothing can become due, and the run has no end but its devices'.
     fn is_pointless(&self) -> bool {
-        let nothing_to_come =
-            self.outbox.is_idle() && self.outbox.next_due(&self.world, &self.profile).is_none();
+        let nothing_to_come = self.is_idle()
+            && self.outbox.next_due(&self.world, &self.profile).is_none()
+            && !self.waits_for_more();
         if self.outbox.has_started() { nothing_to_come } else { !self.profile.hold }
     }
 
@@ -272,18 +273,20 @@ impl Device {
                     if let Err(failure) = self.hand_over() {
                         return self.disconnect(Some(failure), &[], Cause::ConnectionLost);
                     }
-                    if let Some(errands) = &mut self.errands
-                        && let Err(failure) = errands.attend(&world, &profile, self.link.hub.as_mut())
-                    {
-                        world.narrate(Narration::Failed(&failure));
-                    }
+                }
+            }
+            let is_renewing = self.renewing.is_some();
+            if let Some(errands) = &mut self.errands {
+                // They go on becoming due, and too late, while nothing is sent.
+                let hub = self.link.hub.as_mut().filter(|_| !is_renewing);
+                if let Err(failure) = errands.attend(&world, &profile, hub) {
+                    world.narrate(Narration::Failed(&failure));
                 }
             }
             let next_due = self.outbox.next_due(&world, &profile);
             if self.is_idle() {
-                let holds = seen == Phase::Running && profile.waits_for_more();
                 match next_due {
-                    None if !holds => return self.leave_hub(None),
+                    None if !self.waits_for_more() => return self.leave_hub(None),
                     Some(due) if !profile.stays_connected() && due.since(now) > profile.keep_connection => {
                         return self.leave_hub(Some(due));
                     }
@@ -293,7 +296,6 @@ impl Device {
             let Some(hub) = &mut self.link.hub else {
                 return self.disconnect(None, &[], Cause::ConnectionLost);
             };
-            let is_renewing = self.renewing.is_some();
             let at = renewal.map(|renewal| if is_renewing { renewal.by } else { renewal.due });
             // One that is far off needs no timer: the next ping comes before.
             let at = at.filter(|at| profile.keep_alive_s == 0 || at.since(now) <= 2 * profile.keep_alive());
@@ -322,6 +324,11 @@ impl Device {
                 }
             }
         }
+    }
+
+    /// Whether something may come that a device has to be there for, whatever it has sent.
+    fn waits_for_more(&self) -> bool {
+        self.world.stop.phase() == Phase::Running && self.profile.waits_for_more()
     }
 
     /// Whether nothing is owed now.
@@ -463,13 +470,14 @@ impl Device {
             self.world.narrate(Narration::Failed(failure));
         }
         let next = self.outbox.next_due(&self.world, &self.profile);
-        let waits = self.world.stop.phase() == Phase::Running && self.profile.waits_for_more();
         // With a message waiting, at once; else with the next message: an idle HTTPS device has no need of a connection.
         let failure = failure.unwrap_or_else(|| Failure::new(Class::Closed, "the hub closed the connection"));
         match next.filter(|_| self.outbox.is_idle()) {
             Some(_) if self.profile.stays_connected() => self.life.lost(now, now, &failure),
             Some(due) => self.life.lost(now, due.max(now), &failure),
-            None if self.outbox.is_idle() && self.profile.sending.is_some() && !waits => self.life.finish(),
+            None if self.outbox.is_idle() && self.profile.sending.is_some() && !self.waits_for_more() => {
+                self.life.finish()
+            }
             None => self.life.lost(now, now, &failure),
         }
     }

@@ -98,6 +98,27 @@ fn a_frozen_hub_delays_errands_and_loses_none() {
 }
 
 #[test]
+fn errands_become_due_while_a_renewal_waits_for_a_frozen_hub() {
+    let freeze = Some((Duration::from_secs(51), Duration::from_secs(81)));
+    let text = TWO_WAY.replace(
+        "[fleet.valves]",
+        "[fleet.valves]\ndeadline.send = '5s'\ntoken = { lifetime = '80s', renew_before = '30s' }",
+    );
+    let text = text.replace("report_every = \"20s\"", "report_every = \"3s\"");
+    let run = play(&text, &Options { freeze, ..Options::default() });
+    assert_books_agree(&run);
+    let total = run.record.total();
+    for kind in StepKind::ALL {
+        assert_eq!(total.step(*kind).all.unaccounted(), 0, "{}", kind.name());
+    }
+    // Every 3 s from 3 s after the first connection on, whatever the connection did.
+    let reports = &run.record.populations[0].step(StepKind::TwinReport);
+    assert!((30 * 95..=30 * 99).contains(&reports.all.due), "{:?}", reports.all);
+    assert_eq!(reports.view(View::Lateness).max(), Some(Duration::ZERO));
+    assert!(total.step(StepKind::Renew).all.acknowledged > 100);
+}
+
+#[test]
 fn an_errand_that_a_frozen_hub_does_not_answer_in_time_is_unknown() {
     let freeze = Some((Duration::from_secs(60), Duration::from_secs(120)));
     let text = TWO_WAY.replace("[fleet.valves]", "[fleet.valves]\ndeadline.send = '5s'");
