@@ -284,6 +284,13 @@ impl Device {
                 }
             }
             let next_due = self.outbox.next_due(&world, &profile);
+            if next_due.is_none()
+                && self.outbox.is_idle()
+                && !self.waits_for_more()
+                && let Some(errands) = &mut self.errands
+            {
+                errands.leave();
+            }
             if self.is_idle() {
                 match next_due {
                     None if !self.waits_for_more() => return self.leave_hub(None),

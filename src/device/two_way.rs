@@ -92,6 +92,8 @@ pub struct Errands {
     next_report: Option<Instant>,
     reports: u64,
     rid: u64,
+    /// The device is about to leave: it takes no more methods, for there may always be another.
+    is_leaving: bool,
 }
 
 #[derive(Debug)]
@@ -128,6 +130,11 @@ impl Errands {
     /// Whether nothing is owed now.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.under_way.is_empty()
+    }
+
+    /// The device leaves when it has done what it owes now.
+    pub fn leave(&mut self) {
+        self.is_leaving = true;
     }
 
     /// Whether nothing was sent that is not answered.
@@ -281,6 +288,9 @@ impl Errands {
             return Ok(());
         }
         if let Some((_, rid)) = parse_method_topic(topic) {
+            if self.is_leaving {
+                return Ok(());
+            }
             let after = profile.chores.methods.as_ref().map_or(Duration::ZERO, |methods| methods.reply_after);
             let what = What::Reply { rid: rid.into(), packet_id: None };
             self.owe(world, profile, what, at, at + after);

@@ -239,10 +239,18 @@ fn steps_of_the_wall_clock_by_an_hour_change_no_latency_and_let_no_token_be_used
     }
 }
 
+/// What devices over MQTT do besides sending.
+const CHORES: [&str; 3] = [
+    "",
+    "twin = { report_every = '3s', desired = true }\nmethods = { reply_after = '1s' }\nc2d = {}",
+    "twin = { report = 'on-connect' }\nmethods = {}",
+];
+
 /// A small fleet among faults, all drawn from `seed`, and how it is played.
 fn faulty(seed: u64) -> (String, Options) {
     let mut stream = rng::stream(seed, "faults", 0, Purpose::Service);
     let mut pick = |choices: &[&str]| choices[stream.below(choices.len() as u64) as usize].to_owned();
+    let mut chores = rng::stream(seed, "chores", 0, Purpose::Service);
     let mut fleets = String::new();
     for name in ["ants", "bees"] {
         let protocol = pick(&["mqtt", "mqtt", "mqtt-ws", "https"]);
@@ -274,8 +282,12 @@ fn faulty(seed: u64) -> (String, Options) {
             true => pick(&["", "behave = 'python-sdk'", "behave = 'node-sdk'", "behave = 'c-sdk'"]),
             false => String::new(),
         };
+        let besides = match protocol.as_str() {
+            "https" => String::new(),
+            _ => CHORES[chores.below(CHORES.len() as u64) as usize].to_owned(),
+        };
         fleets += &format!(
-            "[fleet.{name}]\ncount = {}\nstart.{}\nprovision = '{}'\nconnect = '{protocol}'\n{own}\n{}\n{}\n\
+            "[fleet.{name}]\ncount = {}\nstart.{}\nprovision = '{}'\nconnect = '{protocol}'\n{own}\n{}\n{}\n{besides}\n\
              deadline = {{ register = '{}', connect = '{}', send = '{}' }}\n\
              [fleet.{name}.telemetry]\nevery = '{}'\nmessages = {}\nqueue = {}\njson = '{{}}'\n{window}\n",
             count,
@@ -299,7 +311,8 @@ fn faulty(seed: u64) -> (String, Options) {
     };
     let duration = pick(&["", "duration = '20s'", "duration = '45s'"]);
     let text = format!(
-        "version = 1\nseed = {seed}\n{duration}\n{fleets}\n[emulator.dps]\n{limit}\nassign = '{assign}'\n{hub}\n"
+        "version = 1\nseed = {seed}\n{duration}\n{fleets}\n[emulator.dps]\n{limit}\nassign = '{assign}'\n{hub}\n\
+         [emulator.drive]\nmethods = '3/s'\nc2d = '2/s'\ndesired = '1/s'\n"
     );
     let mut instant = |bound: u64| Duration::from_millis(stream.below(bound));
     let from = instant(30_000);
