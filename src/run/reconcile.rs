@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::device::hub::Qos;
-use crate::emulator::ledger::{Ending, HubLedger, Ledger, TwoWay};
+use crate::emulator::ledger::{Ending, HubLedger, Ledger, Operation, TwoWay};
 use crate::plan::{Population, Protocol};
 use crate::record::{Counts, PopulationRecord, Record};
 use crate::result::file;
@@ -71,8 +71,10 @@ fn two_way(total: &PopulationRecord, ledger: &Ledger, books: &mut Books) {
     check(StepKind::TwinGet, "twins read", of(|hub| hub.twin_gets), 0);
     check(StepKind::TwinReport, "reports taken", of(|hub| hub.twin_patches), 0);
     // An answer that came too late for who invoked the method was confirmed all the same.
-    let late = of(|hub| hub.methods_timed_out + hub.methods_offline);
-    check(StepKind::MethodReply, "methods answered", of(|hub| hub.methods_answered), late);
+    let answered = of(|hub| hub.methods_answered);
+    let replies = ledger.requests.get(Operation::MqttMethodReply.name());
+    let replies = replies.map_or(0, |statuses| statuses.values().sum::<u64>());
+    check(StepKind::MethodReply, "methods answered", answered, replies.saturating_sub(answered));
     let (ours, theirs) = (total.step(StepKind::C2dReceive).all.written, of(|hub| hub.c2d_completed));
     if ours > 0 || theirs > 0 {
         // Where each connection ended in order, each confirmation arrived; elsewhere some may not have, and their messages
