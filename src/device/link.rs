@@ -291,8 +291,7 @@ impl Link {
             return None;
         }
         let HubToken { expiry, margin, due } = self.hub_token;
-        let left = expiry.nanos().saturating_sub(profile.skew.of(world.agenda.clock().wall()).nanos());
-        let moved = world.agenda.now() + Duration::from_nanos(left).saturating_sub(margin);
+        let moved = world.agenda.now() + left(expiry, world, profile).saturating_sub(margin);
         // A clock that was set back gives nobody more time: the service may go by another.
         let due = if moved + CLOCK_MOVED < due { moved } else { due };
         Some(Renewal { due, by: due + RENEWAL_PATIENCE.min(margin / 2) })
@@ -403,9 +402,9 @@ impl Link {
     fn hub_token(&mut self, world: &World, profile: &Profile, assigned: &Assigned) -> Secret {
         let resource = sas::hub_resource(assigned.hub.raw(), &assigned.device_id);
         let (token, expiry) = self.token(world, profile, &resource, profile.habits.hub.token);
-        let TokenLife { lifetime, renew_before, jitter } = profile.token;
+        let TokenLife { renew_before, jitter, .. } = profile.token;
         let margin = renew_before + jitter.mul_f64(self.fork().unit());
-        let due = world.agenda.now() + lifetime.saturating_sub(margin);
+        let due = world.agenda.now() + left(expiry, world, profile).saturating_sub(margin);
         self.hub_token = HubToken { expiry, margin, due };
         token
     }
@@ -423,4 +422,10 @@ impl Link {
         *count += 1;
         rng::stream(*seed, "", u64::from(*count), Purpose::Client)
     }
+}
+
+/// How long a token is good for, by the device's clock.
+fn left(expiry: UnixTime, world: &World, profile: &Profile) -> Duration {
+    let wall = profile.skew.of(world.agenda.clock().wall());
+    Duration::from_nanos(expiry.nanos().saturating_sub(wall.nanos()))
 }

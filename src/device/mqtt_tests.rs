@@ -174,6 +174,25 @@ fn a_message_of_qos_0_is_done_when_it_is_written_and_one_that_goes_again_is_mark
 }
 
 #[test]
+fn a_hub_that_confirms_nothing_is_told_no_more_than_so_much() {
+    let done = simulate(|clock| async move {
+        let (mut hub, mut peer) = hub(&clock).await;
+        let mut told = 0;
+        while hub.tell(&clock, "$iothub/methods/res/200/?$rid=1", b"{}", Qos::AtLeastOnce).is_ok() {
+            told += 1;
+        }
+        assert_eq!(told, 2_000);
+        written(&mut hub, &clock).await;
+        let first = publish(&mut peer).await.packet_id().expect("QoS 1");
+        peer.send_puback(first);
+        peer.flush().await.expect("room");
+        assert!(matches!(hub.event(&clock).await, Event::Told { packet_id, .. } if packet_id == first));
+        assert!(hub.tell(&clock, "$iothub/methods/res/200/?$rid=1", b"{}", Qos::AtLeastOnce).is_ok());
+    });
+    done.expect("no task is left waiting");
+}
+
+#[test]
 fn a_silent_device_pings_and_a_ping_without_answer_ends_the_connection() {
     let done = simulate(|clock| async move {
         let (mut hub, mut peer) = hub(&clock).await;

@@ -52,8 +52,8 @@ pub struct MethodChores {
     pub status: i32,
 }
 
-/// Most answers to methods that one device prepares at once; a hub that invokes more goes without.
-const MAX_WAITING: usize = 100;
+/// Most errands that one device has open at once; a hub that invokes more methods, and confirms none, goes without.
+const MAX_OPEN: usize = 100;
 
 impl Chores {
     /// Whether there are none.
@@ -171,7 +171,7 @@ impl Errands {
         let now = world.agenda.now();
         world.recorder.borrow_mut().due(profile.population, what.kind());
         let errand = Errand { what, due, ready: now, at, started: now };
-        if self.waiting.len() < MAX_WAITING {
+        if self.waiting.len() + self.under_way.len() < MAX_OPEN {
             self.waiting.push(errand);
         } else {
             errand.book(world, profile, now, Outcome::NotSent(Reason::QueueFull), None);

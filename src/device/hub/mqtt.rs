@@ -125,7 +125,7 @@ impl HubMqtt {
     /// [`Event::Told`] will name.
     ///
     /// # Errors
-    /// When topic or body do not fit a packet; nothing is sent then.
+    /// When topic or body do not fit a packet, or the hub has confirmed nothing for too long; nothing is sent then.
     pub fn tell(
         &mut self,
         clock: &Clock,
@@ -133,6 +133,9 @@ impl HubMqtt {
         body: &[u8],
         qos: Qos,
     ) -> Result<Option<u16>, Failure> {
+        if self.aside.as_ref().is_some_and(|aside| aside.told.len() >= MAX_UNCONFIRMED) {
+            return Err(Failure::new(Class::NoAnswer, "the hub confirms nothing that it is told"));
+        }
         let packet_id = match qos {
             Qos::AtMostOnce => None,
             Qos::AtLeastOnce => Some(self.free_packet_id()),

@@ -281,7 +281,7 @@ pub static TWIN: Table = Table {
         .default("\"never\""),
         Key::new(
             "report_every",
-            POSITIVE_DURATION,
+            REPORT_INTERVAL,
             "\"60s\"",
             "Time between two reports of one device, the first so long after it was first connected; none by default.",
         ),
@@ -296,6 +296,9 @@ pub static TWIN: Table = Table {
     later: &[],
     one_of: &[],
 };
+
+/// A hub admits 100 changes of twins a second, of all its devices.
+const REPORT_INTERVAL: Shape = Shape::Duration { min: Duration::from_millis(10), max: MAX_DURATION };
 
 const WHEN: Shape = Shape::Choice { names: &["on-connect", "never"], later: &[] };
 
