@@ -106,7 +106,10 @@ fn another_hdrhistogram_library_reads_the_same_figures_from_the_log() {
             sum.merge(&step.response);
         }
     }
-    for (kind, buckets) in StepKind::ALL.iter().zip(ours) {
+    // The log has a line for what the run did alone, and these devices only send.
+    let did = ["register", "connect", "send"];
+    assert!(theirs.as_object().is_some_and(|kinds| kinds.len() == did.len()), "{theirs}");
+    for (kind, buckets) in StepKind::ALL.iter().zip(ours).filter(|(kind, _)| did.contains(&kind.name())) {
         let histogram = buckets.to_histogram().expect("each kind was acknowledged");
         let read = &theirs[kind.name()];
         assert_eq!(read["count"].as_u64(), Some(acknowledged(ran.result(), kind.name())), "{theirs}");
