@@ -143,6 +143,15 @@ pub enum Distribution {
         /// Mean value.
         mean: f64,
     },
+    /// One of two values, as of a cache that has something or has not.
+    Bimodal {
+        /// Smaller value.
+        low: f64,
+        /// Larger value.
+        high: f64,
+        /// How often it is the larger one: 0 to 1.
+        high_share: f64,
+    },
 }
 
 impl Distribution {
@@ -157,6 +166,13 @@ impl Distribution {
                 median * (sigma * stream.normal()).exp()
             }
             Self::Exponential { mean } => mean * stream.exponential(),
+            Self::Bimodal { low, high, high_share } => {
+                if stream.unit() < high_share {
+                    high
+                } else {
+                    low
+                }
+            }
         }
         .max(0.0)
     }
@@ -228,6 +244,16 @@ mod tests {
             let spread = squares / f64::from(count) - measured * measured;
             assert!((spread - variance).abs() < 0.03, "variance {spread} instead of {variance}");
         }
+    }
+
+    #[test]
+    fn a_bimodal_has_its_two_values_in_the_share_it_is_given() {
+        let distribution = Distribution::Bimodal { low: 0.005, high: 0.08, high_share: 0.1 };
+        let mut stream = stream(7, "statistics", 2, Purpose::Service);
+        let draws: Vec<f64> = (0..10_000).map(|_| distribution.draw(&mut stream)).collect();
+        assert!(draws.iter().all(|value| [0.005, 0.08].contains(value)));
+        let high = draws.iter().filter(|value| **value == 0.08).count();
+        assert!((900..1_100).contains(&high), "{high} of 10,000");
     }
 
     #[test]

@@ -185,12 +185,7 @@ fn configure(arguments: &Arguments, folder: &mut Folder) -> Result<(Config, Vec<
         seed,
         id_scope: "0ne00000001".to_owned(),
         dps: crate::emulator::config::Dps::default(),
-        hubs: vec![Hub {
-            name: "hub".to_owned(),
-            host: "hub.azure-devices.localhost".to_owned(),
-            weight: 1,
-            size: None,
-        }],
+        hubs: vec![Hub::new("hub", "hub.azure-devices.localhost")],
         allocation: Allocation::Hashed,
         enrollments: Vec::new(),
         stamps: false,

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     fn hub(name: &str, weight: u32) -> Hub {
-        Hub { name: name.to_owned(), host: format!("{name}.azure-devices.localhost"), weight, size: None }
+        Hub { weight, ..Hub::new(name, format!("{name}.azure-devices.localhost")) }
     }
 
     fn shares(allocator: &Allocator, policy: Policy) -> [usize; 2] {

@@ -86,6 +86,25 @@ pub struct Hub {
     pub weight: u32,
     /// What it admits; without limit if `None`.
     pub size: Option<HubSize>,
+    /// Seconds that it takes over a message before it confirms it, besides what its limits cost; drawn per message.
+    #[serde(default = "no_delay")]
+    pub delay: Distribution,
+}
+
+impl Hub {
+    /// A hub of weight 1 that admits everything and takes no time over it.
+    ///
+    /// * `name`, `host`: see the fields
+    pub fn new(name: impl Into<String>, host: impl Into<String>) -> Self {
+        Self { name: name.into(), host: host.into(), weight: 1, size: None, delay: no_delay() }
+    }
+
+    /// The longest delay that a draw may give.
+    pub const MAX_DELAY: Duration = Duration::from_secs(3_600);
+}
+
+const fn no_delay() -> Distribution {
+    Distribution::Constant(0.0)
 }
 
 /// How a registration gets its hub.

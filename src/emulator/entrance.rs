@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     fn hub(name: &str, host: &str) -> Hub {
-        Hub { name: name.to_owned(), host: host.to_owned(), weight: 1, size: None }
+        Hub::new(name, host)
     }
 
     #[test]

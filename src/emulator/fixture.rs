@@ -87,7 +87,7 @@ pub(super) fn config() -> Config {
             assign: Distribution::Constant(2.0),
             registrations: None,
         },
-        hubs: vec![Hub { name: "north".to_owned(), host: NORTH.to_owned(), weight: 1, size: None }],
+        hubs: vec![Hub::new("north", NORTH)],
         allocation: Allocation::Hashed,
         enrollments: vec![
             enrollment("plant", plant),
@@ -116,7 +116,7 @@ pub(super) fn immediate() -> Config {
 pub(super) fn two_hubs() -> Config {
     let mut config = config();
     let host = "south.azure-devices.localhost".to_owned();
-    config.hubs.push(Hub { name: "south".to_owned(), host, weight: 1, size: None });
+    config.hubs.push(Hub::new("south", host));
     config
 }
 

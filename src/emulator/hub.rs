@@ -17,6 +17,7 @@ use super::twin::{Twin, TwinError};
 use super::two_way::{Counts, Trouble};
 use crate::azure::hub::HubError;
 use crate::azure::keys::BASE64;
+use crate::rng::Distribution;
 
 /// A hub and the devices that were assigned to it. Message counts are per worker thread, in the ledger.
 pub(super) struct Hub {
@@ -30,6 +31,8 @@ pub(super) struct Hub {
     links: AtomicU64,
     /// `None` if everything is admitted.
     pub(super) throttle: Option<HubThrottle>,
+    /// Seconds that it takes over a message.
+    pub(super) delay: Distribution,
     /// Of all threads together: what is counted here took a device's lock before.
     pub(super) two_way: Counts,
 }
@@ -124,7 +127,12 @@ pub(super) struct Identity {
 }
 
 impl Hub {
-    pub(super) fn new(name: String, advertised: Advertised, throttle: Option<HubThrottle>) -> Self {
+    pub(super) fn new(
+        name: String,
+        advertised: Advertised,
+        throttle: Option<HubThrottle>,
+        delay: Distribution,
+    ) -> Self {
         Self {
             name,
             advertised,
@@ -133,6 +141,7 @@ impl Hub {
             senders: AtomicU64::new(0),
             links: AtomicU64::new(0),
             throttle,
+            delay,
             two_way: Counts::default(),
         }
     }

@@ -30,6 +30,8 @@ use crate::time::{Instant, UnixTime};
 pub use super::config::ConfigError;
 pub use super::registrations::OperationId;
 
+#[path = "service_delay.rs"]
+mod delay;
 #[path = "service_owner.rs"]
 mod owner;
 
@@ -151,7 +153,7 @@ impl Service {
                 .get(index)
                 .map_or_else(|| Advertised::everywhere(&hub.host), |it| it.advertised.clone());
             let throttle = hub.size.map(HubThrottle::new);
-            hubs.push(Hub::new(hub.name.clone(), advertised, throttle));
+            hubs.push(Hub::new(hub.name.clone(), advertised, throttle, hub.delay));
         }
         for (index, names) in names.iter().enumerate().take(hubs.len()) {
             for name in names.aliases.iter().chain(names.advertised.all()) {

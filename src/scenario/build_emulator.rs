@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::azure::limits::{DPS_LINKED_HUBS, HubSize};
+use crate::azure::limits::DPS_LINKED_HUBS;
 use crate::document::{Diagnostic, Diagnostics, Given, Spanned};
 use crate::emulator::config;
 use crate::emulator::drive::Drive;
@@ -23,7 +23,7 @@ pub(super) fn target(written: Option<&Emulator>, diagnostics: &mut Diagnostics) 
         return EmulatorTarget {
             id_scope: DEFAULT_ID_SCOPE.to_owned(),
             dps: defaults,
-            hubs: vec![hub(DEFAULT_HUB, None, 1, None)],
+            hubs: vec![hub(DEFAULT_HUB, None)],
             allocation: config::Allocation::Hashed,
             drive: Drive::default(),
         };
@@ -57,7 +57,7 @@ pub(super) fn enrollment_allocations(
 
 fn hubs(written: &Emulator, diagnostics: &mut Diagnostics) -> Vec<config::Hub> {
     if written.hubs.is_empty() {
-        return vec![hub(DEFAULT_HUB, None, 1, None)];
+        return vec![hub(DEFAULT_HUB, None)];
     }
     if let Some(beyond) = written.hubs.get(DPS_LINKED_HUBS) {
         diagnostics.push(
@@ -69,7 +69,9 @@ fn hubs(written: &Emulator, diagnostics: &mut Diagnostics) -> Vec<config::Hub> {
     let mut hubs = Vec::new();
     for written in written.hubs.iter().take(DPS_LINKED_HUBS) {
         let weight = u32::try_from(written.weight.or(1)).unwrap_or(1);
-        let hub = hub(&written.name, written.host.value(), weight, written.size);
+        let plain = hub(&written.name, written.host.value());
+        let delay = written.delay.or(plain.delay);
+        let hub = config::Hub { weight, size: written.size, delay, ..plain };
         if let Some(first) = hosts.insert(hub.host.to_ascii_lowercase(), written.origin) {
             diagnostics.push(
                 Diagnostic::error(written.origin, "two hubs have the same host name")
@@ -82,13 +84,9 @@ fn hubs(written: &Emulator, diagnostics: &mut Diagnostics) -> Vec<config::Hub> {
     hubs
 }
 
-fn hub(name: &str, host: Option<&String>, weight: u32, size: Option<HubSize>) -> config::Hub {
-    config::Hub {
-        name: name.to_owned(),
-        host: host.cloned().unwrap_or_else(|| format!("{name}.azure-devices.localhost")),
-        weight,
-        size,
-    }
+/// A hub as it is if nothing else is said.
+fn hub(name: &str, host: Option<&String>) -> config::Hub {
+    config::Hub::new(name, host.cloned().unwrap_or_else(|| format!("{name}.azure-devices.localhost")))
 }
 
 fn allocation(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::azure::limits::{HubSize, Tier};
 use crate::document::node::{Text, Value};
 use crate::document::values::{Refusal, count, duration, read_node, wrong_kind};
-use crate::document::{Diagnostic, Diagnostics, Given, Origin, Reader, Spanned};
+use crate::document::{Diagnostic, Diagnostics, Given, Origin, Reader, Spanned, Table};
 use crate::emulator::drive::Drive;
 use crate::rng::Distribution;
 use crate::scenario::enrollment::check_name;
@@ -36,6 +36,7 @@ pub(super) struct Hub {
     pub(super) host: Given<String>,
     /// `None`: no limit. Complaints have been made.
     pub(super) size: Option<HubSize>,
+    pub(super) delay: Given<Distribution>,
 }
 
 /// How devices get their hub.
@@ -57,6 +58,7 @@ pub(super) fn read(scenario: &Reader<'_>, diagnostics: &mut Diagnostics) -> Opti
             weight: reader.count("weight", diagnostics),
             host: reader.text("host", diagnostics).check(diagnostics, |text| host::check(&text)),
             size: size(&reader, diagnostics),
+            delay: durations(&reader, &keys::EMULATOR_HUB, "delay", diagnostics),
         }
     });
     let hubs = hubs.collect();
@@ -77,7 +79,7 @@ pub(super) fn read(scenario: &Reader<'_>, diagnostics: &mut Diagnostics) -> Opti
     if let Some(dps) = dps {
         emulator.retry_after = retry_after(&dps, diagnostics);
         emulator.polls = polls(&dps, diagnostics);
-        emulator.assign = assign(&dps, diagnostics);
+        emulator.assign = durations(&dps, &keys::EMULATOR_DPS, "assign", diagnostics);
         emulator.registrations = dps.rate("registrations", diagnostics);
     }
     Some(emulator)
@@ -223,8 +225,14 @@ fn polls(dps: &Reader<'_>, diagnostics: &mut Diagnostics) -> Given<Distribution>
     range(low, high, origin, diagnostics, |value| value as f64)
 }
 
-fn assign(dps: &Reader<'_>, diagnostics: &mut Diagnostics) -> Given<Distribution> {
-    let (Some(entry), Some(key)) = (dps.entry("assign"), keys::EMULATOR_DPS.key("assign")) else {
+/// Reads key `name` of `reader`, which has the keys of `table`: a duration, or a distribution of them.
+fn durations(
+    reader: &Reader<'_>,
+    table: &'static Table,
+    name: &str,
+    diagnostics: &mut Diagnostics,
+) -> Given<Distribution> {
+    let (Some(entry), Some(key)) = (reader.entry(name), table.key(name)) else {
         return Given::Absent;
     };
     let origin = entry.node.origin;
@@ -232,7 +240,7 @@ fn assign(dps: &Reader<'_>, diagnostics: &mut Diagnostics) -> Given<Distribution
         return read_node(key, &entry.node, diagnostics, duration)
             .check(diagnostics, |value: Duration| Ok(Distribution::Constant(value.as_secs_f64())));
     }
-    let path = "emulator.dps.assign";
+    let path = format!("{}.{name}", reader.path());
     let Some(table) = Reader::open(&keys::DURATIONS, path, entry.key_origin, &entry.node, diagnostics) else {
         return Given::Broken;
     };
@@ -249,6 +257,18 @@ fn assign(dps: &Reader<'_>, diagnostics: &mut Diagnostics) -> Given<Distribution
         "exponential" => inner
             .duration("mean", diagnostics)
             .check(diagnostics, |mean| Ok(Distribution::Exponential { mean: seconds(mean) })),
+        "bimodal" => {
+            let share = inner.share("high_share", diagnostics);
+            let (low, high) = (inner.duration("low", diagnostics), inner.duration("high", diagnostics));
+            let Given::Value(range) = range(low, high, origin, diagnostics, seconds) else {
+                return Given::Broken;
+            };
+            let (Distribution::Uniform { low, high }, Some(share)) = (range.value, share.value()) else {
+                return Given::Broken;
+            };
+            let value = Distribution::Bimodal { low, high, high_share: share.fraction() };
+            Given::Value(Spanned { value, origin })
+        }
         _ => {
             let (median, p99) = (inner.duration("median", diagnostics), inner.duration("p99", diagnostics));
             let (Some(median), Some(p99)) = (median.value(), p99.value()) else { return Given::Broken };

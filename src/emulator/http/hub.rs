@@ -72,7 +72,7 @@ async fn decide(arrival: &Arrival<'_>, route: &HubRoute) -> Result<Option<Accept
         let verdict = service.admit_message(hub, now, wall, size as u64);
         (1, size, Vec::from_iter(id), verdict)
     };
-    wait_for(clock, verdict).await?;
+    wait_for(clock, service.delayed(&device, arrival.now, now, verdict)).await?;
     service.accept_messages(&device);
     front.counters.messages(hub, messages, bytes as u64);
     Ok(wants_stamps.then(|| Accepted { device_id: route.device_id.clone(), message_ids }))

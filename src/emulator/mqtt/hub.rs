@@ -187,7 +187,8 @@ impl HubSession {
         let Moment { arrived, now, wall } = moment;
         let bytes = size as u64;
         let message = Admitted { packet_id: publish.packet_id(), bytes, arrived, message_id };
-        match front.service.admit_message(self.device.hub_index(), now, wall, bytes) {
+        let admitted = front.service.admit_message(self.device.hub_index(), now, wall, bytes);
+        match front.service.delayed(&self.device, arrived, now, admitted) {
             Verdict::Now if self.held.is_empty() => self.accept(front, packets, message),
             verdict @ (Verdict::Now | Verdict::At(_)) => {
                 // Messages of one connection stay in order, whatever the queue says.

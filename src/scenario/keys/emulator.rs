@@ -135,7 +135,7 @@ pub static COUNT_RANGE: Table = Table {
 /// A distribution of durations.
 pub static DURATIONS: Table = Table {
     name: "distribution of durations",
-    about: "Durations drawn anew each time: exactly one of lognormal, uniform and exponential.",
+    about: "Durations drawn anew each time: exactly one of lognormal, uniform, exponential and bimodal.",
     keys: &[
         Key::new(
             "lognormal",
@@ -155,13 +155,32 @@ pub static DURATIONS: Table = Table {
             "{ mean = \"800ms\" }",
             "As gaps of independent events.",
         ),
+        Key::new(
+            "bimodal",
+            Shape::Table(&BIMODAL),
+            "{ low = \"5ms\", high = \"80ms\", high_share = \"10 %\" }",
+            "One of two durations, as of a cache that has something or has not.",
+        ),
     ],
     later: &[],
     one_of: &[OneOf::exactly(
-        &["lognormal", "uniform", "exponential"],
+        &["lognormal", "uniform", "exponential", "bimodal"],
         "a distribution has one shape",
-        "for example assign = { lognormal = { median = \"800ms\", p99 = \"4s\" } }",
+        "for example { lognormal = { median = \"800ms\", p99 = \"4s\" } }",
     )],
+};
+
+/// Parameters of a distribution with two values.
+pub static BIMODAL: Table = Table {
+    name: "bimodal",
+    about: "One of two durations: { low = \"5ms\", high = \"80ms\", high_share = \"10 %\" }.",
+    keys: &[
+        Key::new("low", UP_TO_AN_HOUR, "\"5ms\"", "The shorter one.").required(),
+        Key::new("high", UP_TO_AN_HOUR, "\"80ms\"", "The longer one.").required(),
+        Key::new("high_share", Shape::Share, "\"10 %\"", "How many are the longer one.").required(),
+    ],
+    later: &[],
+    one_of: &[],
 };
 
 /// Parameters of a lognormal distribution.
@@ -227,6 +246,13 @@ pub static EMULATOR_HUB: Table = Table {
             "4",
             "With tier: its units, up to the tier's maximum; 1 by default.",
         ),
+        Key::new(
+            "delay",
+            Shape::Any(&[UP_TO_AN_HOUR, Shape::Table(&DURATIONS)]),
+            "\"20ms\"",
+            "How long it takes over a telemetry message before it confirms it, drawn for each; those of one connection in order; 0s by default.",
+        )
+        .default("\"0s\""),
     ],
     later: &[],
     one_of: &[],

@@ -1,6 +1,7 @@
 //! What DPS and hubs admit, and what they say to what is too much.
 
 use super::*;
+use crate::rng::Distribution;
 
 /// At once assigned, by a DPS that admits 600 registrations a minute: 100 together.
 fn limited() -> Config {
@@ -201,5 +202,22 @@ fn a_hub_out_of_quota_says_so_until_the_next_day_in_utc() {
         assert_eq!(send_batch(&world).await, 204);
         let after = world.emulator.ledger().hubs["north"].throttle.expect("limits");
         assert_eq!((after.metered, after.over_quota), (8_002, 3));
+    });
+}
+
+#[test]
+fn a_hub_that_takes_its_time_answers_that_much_later_and_the_stamp_has_it() {
+    let mut config = immediate();
+    config.hubs[0].delay = Distribution::Constant(0.25);
+    config.stamps = true;
+    run(config, |world| async move {
+        world.dps().await.register("dev").await;
+        let (mut hub, token) = (world.hub().await, hub_token(NORTH, "dev"));
+        let start = world.clock.now();
+        assert_eq!(hub.send("dev", &token, "{}").await.status, 204);
+        assert_eq!(world.clock.now().since(start), Duration::from_millis(250));
+        let line = world.emulator.take_stamps();
+        let Ok(Report::Stamp(stamp)) = Report::parse(line.trim_end()) else { panic!("{line}") };
+        assert_eq!(stamp.answered.since(stamp.arrived), Duration::from_millis(250));
     });
 }

@@ -1,6 +1,7 @@
 //! What the service puts up with: silence, size, expiry, too much at once, a peer that does not read.
 
 use super::*;
+use crate::rng::Distribution;
 
 #[test]
 fn a_silent_client_is_closed_after_one_and_a_half_keep_alives() {
@@ -285,5 +286,38 @@ fn whoever_says_nothing_or_never_ends_his_connect_is_closed() {
         assert_eq!(silent.read(&mut [0; 8]).await.expect("an end"), 0);
         assert_eq!(world.clock.now(), start + IDLE);
         assert_eq!((world.emulator.ledger().idle_closed, world.ended(Ending::NoConnect)), (1, 1));
+    });
+}
+
+#[test]
+fn a_hub_that_takes_its_time_confirms_each_message_that_much_later_and_in_order() {
+    let mut config = immediate();
+    config.hubs[0].delay = Distribution::Constant(0.3);
+    config.stamps = true;
+    run(config, |world| async move {
+        let mut device = world.device("dev").await;
+        let start = world.clock.now();
+        device.publish(EVENTS, Some(1), b"");
+        device.packets.flush().await.expect("room");
+        world.clock.sleep_until(start + Duration::from_millis(200)).await;
+        device.publish(EVENTS, Some(2), b"");
+        device.packets.flush().await.expect("room");
+        for (id, at) in [(1, 300), (2, 500)] {
+            assert!(matches!(device.next().await, Some(Packet::Puback(packet)) if packet == id));
+            assert_eq!(world.clock.now().since(start), Duration::from_millis(at));
+        }
+    });
+
+    let mut config = immediate();
+    config.hubs[0].delay = Distribution::Bimodal { low: 0.1, high: 5.0, high_share: 0.5 };
+    run(config, |world| async move {
+        let mut device = world.device("dev").await;
+        for id in 1..=40 {
+            device.publish(EVENTS, Some(id), b"");
+        }
+        device.packets.flush().await.expect("room");
+        for id in 1..=40 {
+            assert!(matches!(device.next().await, Some(Packet::Puback(packet)) if packet == id));
+        }
     });
 }
