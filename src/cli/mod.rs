@@ -17,6 +17,7 @@ mod report;
 mod run;
 mod schema;
 mod terminal;
+mod verify;
 
 use crate::document::Diagnostics;
 use crate::run::tell;
@@ -32,6 +33,8 @@ pub mod exit {
     pub const USAGE: u8 = 2;
     /// The run was not allowed to start: guard or pre-flight.
     pub const REFUSED: u8 = 3;
+    /// Somebody wanted it to end.
+    pub const INTERRUPTED: u8 = 130;
 }
 
 /// Load-tests an IoT fleet's way into Azure: DPS registration, hub connection, telemetry.
@@ -58,6 +61,8 @@ enum Command {
     Emulate(emulate::Arguments),
     /// Derive device keys, SAS tokens or connection strings from a group key
     Derive(derive::Arguments),
+    /// Prove the measuring on this machine, against the emulator's own stamps; takes about a minute
+    Verify(verify::Arguments),
     /// Show a stored result, as text or for a spreadsheet, a script or a pull request
     Report(report::Arguments),
     /// List the runs in a folder, newest first
@@ -101,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Derive(arguments) => ExitCode::from(derive::run(&arguments)),
         Command::Completions(arguments) => ExitCode::from(completions::run(&arguments)),
         Command::Man(arguments) => ExitCode::from(man::run(&arguments)),
+        Command::Verify(arguments) => ExitCode::from(verify::run(&arguments)),
         Command::Report(arguments) => ExitCode::from(report::run(&arguments)),
         Command::List(arguments) => ExitCode::from(list::run(&arguments)),
         Command::Schema => ExitCode::from(schema::run()),

@@ -90,6 +90,8 @@ fn one(path: &Path, arguments: &Arguments) -> (u8, Option<Ended>) {
         output: arguments.output.clone(),
         environment: &environment,
         stamps: false,
+        witness: None,
+        starting: None,
     };
     let narrates = loaded.plan.narrate;
     let mut progress = progress::choose(&loaded.plan, arguments.no_progress || arguments.quiet || narrates);
@@ -127,7 +129,8 @@ fn failed(text: &str, code: u8) -> u8 {
     code
 }
 
-fn code(error: &RunError) -> u8 {
+/// With what the program ends when there is no result.
+pub(super) fn code(error: &RunError) -> u8 {
     match error {
         RunError::Refused(run::guard::Refused::Host(_)) | RunError::Keys(_) => exit::USAGE,
         RunError::Refused(_) | RunError::DoesNotFit(_) => exit::REFUSED,

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::hub::Resend;
-use super::world::{Instants, Profile, Sending, World};
+use super::world::{Fate, Instants, Profile, Sending, World};
 use crate::step::{Cause, Failure, Observation, Outcome, Reason, StepKind};
 use crate::time::{Due, Instant, Sleep, UnixTime};
 
@@ -26,6 +26,7 @@ pub struct Outbox {
 
 /// How far a device has come in what it owes.
 struct Position {
+    device: u64,
     instants: Instants,
     origin: Instant,
     /// Messages that became due.
@@ -41,6 +42,8 @@ pub struct Owed {
     pub sequence: u64,
     /// Under which packet id it went, if it did and the protocol has that.
     pub packet_id: Option<u16>,
+    /// Number of the device.
+    device: u64,
     due: Instant,
     ready: Instant,
     /// When it first went: one that goes again stays the same step, and the same message.
@@ -62,7 +65,7 @@ impl Outbox {
         if let (None, Some(sending)) = (&self.position, &profile.sending) {
             let mut instants = (sending.instants)(device);
             let next_due = instants.next().map(|due| connected + due);
-            self.position = Some(Position { instants, origin: connected, passed: 0, next_due });
+            self.position = Some(Position { device, instants, origin: connected, passed: 0, next_due });
         }
     }
 
@@ -202,7 +205,8 @@ impl Outbox {
             let position = self.position.as_mut().expect("a message that is due has a place in the schedule");
             position.passed += 1;
             position.next_due = position.instants.next().map(|due| position.origin + due);
-            let owed = Owed { sequence: position.passed, packet_id: None, due, ready: now, first_sent: None };
+            let (device, sequence) = (position.device, position.passed);
+            let owed = Owed { sequence, packet_id: None, device, due, ready: now, first_sent: None };
             world.recorder.borrow_mut().due(profile.population, StepKind::Send);
             // A message that can go at once does not take a place in the queue.
             let free = sending.in_flight.saturating_sub(self.under_way.len());
@@ -264,5 +268,9 @@ impl Owed {
             outcome,
         };
         world.recorder.borrow_mut().step(profile.population, &observation, failure);
+        if let Some(witness) = &world.witness {
+            let (population, Self { device, sequence, .. }) = (profile.population, self);
+            witness(&Fate { population, device, sequence, observation });
+        }
     }
 }

@@ -25,6 +25,7 @@ fn the_task_of_a_device_is_small() {
             seed: 0,
             rendered: RefCell::default(),
             narrator: None,
+            witness: None,
         });
         let endpoint = Endpoint { host: "dps".into(), port: 443 };
         let profile = Rc::new(Profile {

@@ -17,7 +17,7 @@ use crate::azure::protocol::Protocol;
 use crate::net::dial::{Endpoint, Network};
 use crate::payload::{Payloads, Rendered};
 use crate::record::Recorder;
-use crate::step::{Class, Failure};
+use crate::step::{Class, Failure, Observation};
 use crate::text::Untrusted;
 use crate::time::{Agenda, Instant};
 
@@ -39,10 +39,15 @@ pub struct World {
     pub rendered: RefCell<Rendered>,
     /// Told what devices do, if someone wants to know.
     pub narrator: Option<Narrator>,
+    /// Told of each message that has come to its end, if someone wants to know.
+    pub witness: Option<Witness>,
 }
 
 /// Is told what devices do.
 pub type Narrator = Box<dyn Fn(Narration<'_>)>;
+
+/// Is told of messages that have come to their end.
+pub type Witness = Box<dyn Fn(&Fate)>;
 
 /// What devices of one population have in common.
 pub struct Profile {
@@ -315,6 +320,19 @@ impl Stop {
             }
         })
     }
+}
+
+/// A telemetry message that has come to its end: what the histograms are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fate {
+    /// Index of its device's population.
+    pub population: usize,
+    /// Number of the device in its population, from 0.
+    pub device: u64,
+    /// Number of the message of its device, from 1.
+    pub sequence: u64,
+    /// How it went.
+    pub observation: Observation,
 }
 
 /// What a device does, for people who want to follow it.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::azure::keys::{DeviceKey, GroupKey};
-use crate::device::world::Narration;
+use crate::device::world::{Fate, Narration};
 use crate::list::ListError;
 use crate::net::dial::Network;
 use crate::net::way::Way;
@@ -36,6 +36,8 @@ pub struct Setup {
     pub threads: usize,
     /// Told what devices do; called on the fleet's threads.
     pub narrator: Option<Narrator>,
+    /// Told of each message that has come to its end; called on the fleet's threads.
+    pub witness: Option<Witness>,
 }
 
 /// What the devices of one population sign with.
@@ -56,6 +58,9 @@ pub enum DeviceKeys {
 
 /// Is told what devices do.
 pub type Narrator = Arc<dyn Fn(Narration<'_>) + Send + Sync>;
+
+/// Is told of messages that have come to their end.
+pub type Witness = Arc<dyn Fn(&Fate) + Send + Sync>;
 
 /// Where devices go.
 #[derive(Debug, Clone)]

@@ -55,13 +55,20 @@ pub async fn drive(
             .narrator
             .clone()
             .map(|narrator| Box::new(move |told: device::world::Narration<'_>| narrator(told)) as _),
+        witness: setup
+            .witness
+            .clone()
+            .map(|witness| Box::new(move |fate: &device::world::Fate| witness(fate)) as _),
     });
     let alive = Rc::new(Alive::default());
     for (index, population) in plan.populations.iter().enumerate() {
         let profile = Rc::new(profile(setup, index, population));
         let (world, setup, watched) = (Rc::clone(&world), setup.clone(), Rc::clone(&alive));
-        let launch = move || launch(world, profile, setup, index, thread, watched);
-        tokio::task::spawn_local(Alive::guard(&alive, launch));
+        let guard = Alive::enter(&alive);
+        tokio::task::spawn_local(async move {
+            launch(world, profile, setup, index, thread, watched).await;
+            drop(guard);
+        });
     }
 
     let mut over_at = end.map(|end| end + plan.drain);

@@ -8,6 +8,7 @@ pub mod plan;
 pub mod progress;
 mod table;
 pub mod text;
+pub mod verification;
 
 pub use progress::Progress;
 pub use text::{Options, render, render_percentiles, render_verdict};

@@ -11,14 +11,14 @@ use crate::device::world::Narration;
 use crate::emulator::channel::{Ready, Stamp};
 use crate::emulator::config::Config;
 use crate::emulator::serve::DPS_HOST;
-use crate::fleet::{Connections, Destination, FleetError, Setup};
+use crate::fleet::{Connections, Destination, FleetError, Setup, Witness};
 use crate::net::dial::Endpoint;
 use crate::net::trust::{self, Trust, TrustError};
 use crate::plan::{Place, Plan, Target};
 use crate::report;
 use crate::result::files::Growing;
 use crate::result::{self, file, store};
-use crate::time::{Clock, UnixTime};
+use crate::time::{Clock, Instant, UnixTime};
 use crate::verdict;
 
 pub mod coordinate;
@@ -30,6 +30,7 @@ pub mod noise;
 pub mod preflight;
 pub mod reconcile;
 pub mod simulated;
+pub mod verify;
 
 use coordinate::{Keeper, Progress, Watched, Watcher};
 use embedded::{Embedded, EmbeddedError};
@@ -48,6 +49,19 @@ pub struct Options<'a> {
     pub environment: &'a dyn Fn(&str) -> Option<String>,
     /// Whether the emulator is to stamp each message's residence.
     pub stamps: bool,
+    /// Told of each message that has come to its end; called on the generator's threads.
+    pub witness: Option<Witness>,
+    /// Told that devices are about to start.
+    pub starting: Option<&'a dyn Fn(&Starting)>,
+}
+
+/// A run whose devices are about to start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Starting {
+    /// Zero of the run clock.
+    pub epoch: Instant,
+    /// Process id of the embedded emulator, if there is one.
+    pub emulator: Option<u32>,
 }
 
 /// A run that came to its end.
@@ -186,8 +200,18 @@ fn carry_out(
     let mut files = Growing::create(folder, started)?;
     let before = machine::Usage::now();
     let repeated_before = machine::syn_retransmissions();
-    let setup =
-        Setup { plan: Arc::clone(&plan), keys: Arc::new(keys), destination, epoch, threads, narrator };
+    let setup = Setup {
+        plan: Arc::clone(&plan),
+        keys: Arc::new(keys),
+        destination,
+        epoch,
+        threads,
+        narrator,
+        witness: options.witness.clone(),
+    };
+    if let Some(starting) = options.starting {
+        starting(&Starting { epoch, emulator: ready.map(|ready| ready.pid) });
+    }
     let early = verdict::Early::new(&plan.thresholds, plan.sends_from);
     // Not to know it is no reason to do without the run.
     let noise = noise::Meter::start(epoch).ok();

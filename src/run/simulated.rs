@@ -121,6 +121,7 @@ pub fn simulate(
             epoch,
             threads: options.shares.max(1),
             narrator: None,
+            witness: None,
         };
         let (command, commands) = watch::channel(Command::Run);
         if let Some(at) = options.interrupt {

@@ -123,6 +123,7 @@ fn queue(service: impl FnMut() -> Duration + 'static) -> (Record, Vec<(Instant, 
             epoch: clock.now(),
             threads: 1,
             narrator: None,
+            witness: None,
         };
         let (_command, commands) = tokio::sync::watch::channel(Command::Run);
         let share = Share { thread: 0, clock, network: Network::Memory(network), commands };
