@@ -10,6 +10,7 @@
 //! A step (`register`, `connect`) spans all attempts within its deadline; each end of a step is handed back once, with its
 //! four instants, for the books. The same decisions drive real sockets and simulated runs.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::habits::Waits;
@@ -92,7 +93,7 @@ pub struct Ended {
 #[derive(Debug)]
 pub struct Life {
     state: State,
-    limits: Limits,
+    limits: Rc<Limits>,
     draws: Stream,
     /// Why the last attempt of the step under way failed.
     last: Option<Failure>,
@@ -127,13 +128,13 @@ const MIN_POLL_WAIT: Duration = Duration::from_millis(100);
 
 impl Life {
     /// A device that is due to register at `due`.
-    pub fn with_registration(due: Instant, limits: Limits, draws: Stream) -> Self {
+    pub fn with_registration(due: Instant, limits: Rc<Limits>, draws: Stream) -> Self {
         let step = Step::new(StepKind::Register, due, limits.register);
         Self { state: State::AwaitAnswer { at: due, step }, limits, draws, last: None }
     }
 
     /// A device that knows its hub and is due to connect at `due`.
-    pub fn without_registration(due: Instant, limits: Limits, draws: Stream) -> Self {
+    pub fn without_registration(due: Instant, limits: Rc<Limits>, draws: Stream) -> Self {
         let step = Step::new(StepKind::Connect, due, limits.connect);
         Self { state: State::AwaitHub { at: due, step }, limits, draws, last: None }
     }

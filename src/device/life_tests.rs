@@ -10,7 +10,7 @@ fn after(seconds: f64) -> Instant {
 fn life() -> Life {
     let limits =
         Limits { register: Duration::from_secs(60), connect: Duration::from_secs(30), waits: Waits::MUSTER };
-    Life::with_registration(START, limits, stream(7, "sensors", 0, Purpose::Retry))
+    Life::with_registration(START, Rc::new(limits), stream(7, "sensors", 0, Purpose::Retry))
 }
 
 fn assigning(seconds: Option<u64>) -> Happened {

@@ -37,17 +37,20 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Lives the life of device `n` of a population, which is due to start at `due`. Ends when the device has finished, gave up, or
 /// the run is over; everything it owed is in the books by then.
-pub fn live(
+///
+/// * `held`: dropped at that end, also if it is a panic
+pub fn live<Held>(
     world: Rc<World>,
     profile: Rc<Profile>,
     n: u64,
     identity: Identity,
     due: Instant,
-) -> impl Future<Output = ()> {
+    held: Held,
+) -> impl Future<Output = ()> + use<Held> {
     let draws = rng::stream(world.seed, &profile.name, n, Purpose::Retry);
     let life = match profile.route {
-        Route::Dps { .. } => Life::with_registration(due, profile.limits, draws),
-        Route::Hub { .. } => Life::without_registration(due, profile.limits, draws),
+        Route::Dps { .. } => Life::with_registration(due, Rc::clone(&profile.limits), draws),
+        Route::Hub { .. } => Life::without_registration(due, Rc::clone(&profile.limits), draws),
     };
     let mut device = Device {
         n,
@@ -69,7 +72,10 @@ pub fn live(
         profile,
     };
     // An async function would keep its arguments beside the device that is made of them.
-    async move { device.run().await }
+    async move {
+        device.run().await;
+        drop(held);
+    }
 }
 
 struct Device {

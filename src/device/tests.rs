@@ -43,11 +43,11 @@ fn the_task_of_a_device_is_small() {
             token: habits::Behave::Muster.habits().token_life(None),
             skew: habits::Skew::None,
             keep_alive_s: 60,
-            limits: life::Limits {
+            limits: Rc::new(life::Limits {
                 register: Duration::from_secs(60),
                 connect: Duration::from_secs(30),
                 waits: habits::Waits::MUSTER,
-            },
+            }),
             send_deadline: Duration::from_secs(30),
             keep_connection: Duration::from_secs(60),
             sending: None,
@@ -58,8 +58,9 @@ fn the_task_of_a_device_is_small() {
         let key = GroupKey::from_base64("c2l4dGVlbi1ieXRlcy1vay4=").expect("a key");
         let identity =
             Identity { registration_id: "device-0".into(), device_id: None, key: Key::Derived(Rc::new(key)) };
-        std::mem::size_of_val(&live(world, profile, 0, identity, clock.now()))
+        std::mem::size_of_val(&live(world, profile, 0, identity, clock.now(), Rc::new(())))
     });
-    // Thousands of these are alive at once; the calls to DPS and the opening of connections are boxed for this.
-    assert!(size.is_ok_and(|size| size <= 1_408), "{size:?} bytes");
+    // Thousands of these are alive at once; the calls to DPS and the opening of connections are boxed for this. With what the
+    // runtime has of a task it has to fit 1.5 KiB: the allocator's next size is 1.75 KiB.
+    assert!(size.is_ok_and(|size| size <= 1_240), "{size:?} bytes");
 }

@@ -58,7 +58,7 @@ pub struct Profile {
     /// Where devices go.
     pub route: Route,
     /// Deadlines of register and connect.
-    pub limits: Limits,
+    pub limits: Rc<Limits>,
     /// Deadline of a send, from its due instant.
     pub send_deadline: Duration,
     /// How devices register.

@@ -167,9 +167,7 @@ async fn launch(
             (Err(error), _) => return trouble(error.into()),
         };
         let (world, profile) = (Rc::clone(&world), Rc::clone(&profile));
-        tokio::task::spawn_local(Alive::guard(&alive, move || {
-            device::live(world, profile, n, identity, due)
-        }));
+        tokio::task::spawn_local(device::live(world, profile, n, identity, due, Alive::enter(&alive)));
     }
 }
 
@@ -213,11 +211,11 @@ fn profile(setup: &Setup, index: usize, population: &Population) -> Profile {
         population: index,
         name: population.name.clone(),
         route,
-        limits: Limits {
+        limits: Rc::new(Limits {
             register: population.deadlines.register,
             connect: population.deadlines.connect,
             waits: population.behave.habits().waits,
-        },
+        }),
         habits: population.behave.habits(),
         token: population.token,
         skew: population.skew,
@@ -233,6 +231,21 @@ fn profile(setup: &Setup, index: usize, population: &Population) -> Profile {
     }
 }
 
+/// A task that is counted.
+struct Guard(Rc<Alive>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.panicked.set(true);
+        }
+        self.0.count.set(self.0.count.get() - 1);
+        if self.0.count.get() == 0 {
+            self.0.none.notify_waiters();
+        }
+    }
+}
+
 /// Counts tasks that the thread has to wait for.
 #[derive(Default)]
 struct Alive {
@@ -243,31 +256,10 @@ struct Alive {
 }
 
 impl Alive {
-    /// The task that `make` gives, counted from now until it ends, be it by a panic. It is made inside, for an async block
-    /// keeps what it was given beside what it waits for.
-    fn guard<Make, F>(alive: &Rc<Self>, make: Make) -> impl Future<Output = ()> + use<Make, F>
-    where
-        Make: FnOnce() -> F,
-        F: Future<Output = ()>,
-    {
-        struct Guard(Rc<Alive>);
-        impl Drop for Guard {
-            fn drop(&mut self) {
-                if std::thread::panicking() {
-                    self.0.panicked.set(true);
-                }
-                self.0.count.set(self.0.count.get() - 1);
-                if self.0.count.get() == 0 {
-                    self.0.none.notify_waiters();
-                }
-            }
-        }
+    /// Counts a task from now until it drops what it is given, be it by a panic.
+    fn enter(alive: &Rc<Self>) -> Guard {
         alive.count.set(alive.count.get() + 1);
-        let guard = Guard(Rc::clone(alive));
-        async move {
-            make().await;
-            drop(guard);
-        }
+        Guard(Rc::clone(alive))
     }
 
     /// Waits until no task is left.
