@@ -142,6 +142,8 @@ pub struct Enrollment {
     pub allocation: Option<config::Allocation>,
     /// For the emulator: what a second registration does.
     pub reprovision: config::Reprovision,
+    /// For the emulator: what its devices' twins begin with.
+    pub initial_twin: Option<config::InitialTwin>,
 }
 
 /// Keys of an enrollment.
