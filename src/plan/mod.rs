@@ -24,7 +24,7 @@ pub mod threshold;
 
 pub use crate::azure::protocol::Protocol;
 pub use crate::device::habits::{Behave, Skew, TokenLife};
-pub use crate::device::two_way::{Chores, MethodChores, TwinChores};
+pub use crate::device::two_way::{Chores, MessageChores, MethodChores, Settle, TwinChores};
 pub use arrival::{Arrival, Starts};
 pub use place::Place;
 pub use roster::{IdPattern, Roster};
