@@ -17,6 +17,7 @@ use crate::units::Rate;
 
 pub mod arrival;
 pub mod load;
+mod questions;
 pub mod place;
 pub mod roster;
 pub mod telemetry;
