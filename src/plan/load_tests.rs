@@ -102,7 +102,7 @@ fn questions_for_messages_are_held_against_what_a_hub_admits() {
     };
     let often = asking("30s");
     let load = Load::of(&often);
-    assert_eq!(load.questions.map(|flow| flow.per_min.round()), Some(4_000.0));
+    assert_eq!(load.questions.map(|flow| flow.per_min), Some(4_000.0));
     assert_eq!((load.open.least, load.connections.map(|flow| flow.total)), (2_000, Some(2_000.0)));
     let [throttled] = load.throttled(&often).try_into().expect("one");
     assert!(throttled.message.contains("admits 1,000 requests/min for messages"), "{throttled:?}");
@@ -112,5 +112,6 @@ fn questions_for_messages_are_held_against_what_a_hub_admits() {
     assert!(load.throttled(&rarely).is_empty());
     // At the start, after 25 minutes and after 50, each time over a connection of its own.
     let [asked, connected] = [load.questions, load.connections].map(|flow| flow.map(|flow| flow.total));
-    assert_eq!((asked, connected, load.open.least), (Some(6_000.0), Some(6_000.0), 0));
+    assert_eq!((asked, connected), (Some(6_000.0), Some(6_000.0)));
+    assert!(load.open.least <= 1, "{:?}", load.open);
 }

@@ -5,12 +5,10 @@ use std::time::Duration;
 use super::load::{Flow, PopulationLoad, SECOND};
 use super::{Plan, Population, Protocol, Starts};
 
-/// Questions for messages from the cloud a second, of one device that takes them over HTTPS, if none comes.
-fn questions_per_second(population: &Population) -> f64 {
-    match (population.connect, population.chores.messages) {
-        (Some(Protocol::Https), Some(messages)) => 1.0 / messages.poll_every.as_secs_f64(),
-        _ => 0.0,
-    }
+/// Time between two questions for messages from the cloud, of one device that takes them over HTTPS, if none comes.
+fn poll_every(population: &Population) -> Option<Duration> {
+    let messages = population.chores.messages.filter(|_| population.connect == Some(Protocol::Https));
+    messages.map(|messages| messages.poll_every)
 }
 
 /// How many devices are looked at to find the mean of all.
@@ -19,11 +17,11 @@ const LOOKED_AT: u64 = 10_000;
 /// Questions of one device after its first, until the run ends; the mean of all. None if the run has no end of its own, for
 /// devices leave when they have sent what they have to send.
 fn later_questions(plan: &Plan, population: &Population, devices: u64) -> f64 {
-    let (Some(duration), each) = (plan.duration, questions_per_second(population)) else { return 0.0 };
+    let (Some(duration), Some(every)) = (plan.duration, poll_every(population)) else { return 0.0 };
     let starts = Starts { count: devices, ..population.starts(plan) };
     let (mut sum, mut looked_at) = (0.0, 0u64);
     for start in starts.sample(LOOKED_AT).take_while(|start| *start <= duration) {
-        sum += ((duration - start).as_secs_f64() * each).floor();
+        sum += (duration - start).div_duration_f64(every).floor();
         looked_at += 1;
     }
     if looked_at == 0 { 0.0 } else { sum / looked_at as f64 }
@@ -31,9 +29,7 @@ fn later_questions(plan: &Plan, population: &Population, devices: u64) -> f64 {
 
 /// Whether a device that only asks for messages closes its connection from one question to the next.
 pub(super) fn lets_go_between_questions(population: &Population) -> bool {
-    let keep = population.keep_connection.as_secs_f64();
-    let questions = questions_per_second(population);
-    questions > 0.0 && 1.0 / questions > keep
+    poll_every(population).is_some_and(|every| every > population.keep_connection)
 }
 
 /// The questions for messages from the cloud of all devices that have started, the most in a second and in a minute; `None` if
@@ -41,14 +37,14 @@ pub(super) fn lets_go_between_questions(population: &Population) -> bool {
 pub(super) fn questions(plan: &Plan, loads: &[PopulationLoad]) -> Option<Flow> {
     let mut flow = Flow { total: 0.0, per_s: 0.0, per_min: 0.0, at_most: false };
     for (population, load) in plan.populations.iter().zip(loads) {
-        let (each, devices) = (questions_per_second(population), load.devices as f64);
-        if each > 0.0 {
+        if let Some(every) = poll_every(population) {
+            let in_a_minute = load.devices as f64 * 60.0 / every.as_secs_f64();
             // The first comes with the first connection, and the others on top of those that come anew.
             let starts = population.starts(plan);
             let first = |within| starts.most_within(within, plan.duration) as f64;
-            flow.total += devices * (1.0 + later_questions(plan, population, load.devices));
-            flow.per_s += (devices * each).max(first(SECOND));
-            flow.per_min += (devices * each * 60.0).max(first(MINUTE));
+            flow.total += load.devices as f64 * (1.0 + later_questions(plan, population, load.devices));
+            flow.per_s += (in_a_minute / 60.0).max(first(SECOND));
+            flow.per_min += in_a_minute.max(first(MINUTE));
         }
     }
     (flow.total > 0.0).then_some(flow)
@@ -57,12 +53,13 @@ pub(super) fn questions(plan: &Plan, loads: &[PopulationLoad]) -> Option<Flow> {
 /// Connections that are made for such questions alone.
 pub(super) fn reconnects(plan: &Plan, population: &Population, load: &PopulationLoad) -> Flow {
     let alone = population.telemetry.is_none() && lets_go_between_questions(population);
-    let each = if alone { questions_per_second(population) } else { 0.0 };
-    let devices = load.devices as f64;
+    let every = poll_every(population).filter(|_| alone);
+    let in_a_minute = every.map_or(0.0, |every| load.devices as f64 * 60.0 / every.as_secs_f64());
+    let later = every.map_or(0.0, |_| later_questions(plan, population, load.devices));
     Flow {
-        total: if alone { devices * later_questions(plan, population, load.devices) } else { 0.0 },
-        per_s: devices * each,
-        per_min: devices * each * 60.0,
+        total: load.devices as f64 * later,
+        per_s: in_a_minute / 60.0,
+        per_min: in_a_minute,
         at_most: false,
     }
 }
