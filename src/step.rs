@@ -75,6 +75,10 @@ names! {
         DpsPoll = "dps.poll",
         /// `POST …/messages/events` at the hub.
         HttpPost = "http.post",
+        /// `GET …/messages/devicebound` at the hub: whether it has a message for the device.
+        HttpC2dGet = "http.c2d_get",
+        /// What becomes of such a message: `DELETE …/messages/devicebound/…`, or its like.
+        HttpC2dSettle = "http.c2d_settle",
         /// CONNECT until CONNACK, at DPS and hub.
         MqttConnect = "mqtt.connect",
         /// SUBSCRIBE until SUBACK, at DPS and hub.
@@ -232,6 +236,8 @@ names! {
         Disabled = "disabled",
         /// 404: unknown scope, registration or device.
         NotFound = "not found",
+        /// 412 to what a device did with a message from the cloud: its lock had expired (412002).
+        LockLost = "lock lost",
         /// Another 4xx.
         Rejected = "rejected",
         /// DPS named a hub outside of what the scenario allows; it was not contacted.
@@ -281,7 +287,8 @@ impl Class {
             | Self::AssignmentFailed
             | Self::NeverAssigned
             | Self::NoAnswer
-            | Self::BadAnswer => Owner::Service,
+            | Self::BadAnswer
+            | Self::LockLost => Owner::Service,
             Self::Unauthorized
             | Self::Disabled
             | Self::NotFound
@@ -317,6 +324,9 @@ impl Class {
             Self::Unauthorized => "check the key, the id scope and this machine's clock",
             Self::Disabled => "enable the enrollment or the device",
             Self::NotFound => "check the id scope and that the enrollment exists",
+            Self::LockLost => {
+                "a message is locked for a minute: look for what holds up the device's requests, or for a purge"
+            }
             Self::Rejected => "read the example: the service says what it dislikes",
             Self::HubNotAllowed => {
                 "if devices may be sent there, add the hub to `target.allow` and confirm with --yes"

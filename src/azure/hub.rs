@@ -21,6 +21,23 @@ pub fn events_path_at(device_id: &str, api_version: &str) -> String {
     format!("/devices/{id}/messages/events?api-version={api_version}")
 }
 
+/// Path at which one device asks for a message from the cloud (GET), without query.
+///
+/// Source: <https://learn.microsoft.com/rest/api/iothub/device/receive-device-bound-notification>
+pub fn devicebound_path(device_id: &str) -> String {
+    let id = percent_encoding::utf8_percent_encode(device_id, ID_IN_PATH);
+    format!("/devices/{id}/messages/devicebound")
+}
+
+/// Path of a message that a device has taken, without query: DELETE completes it, or rejects it with `reject` in the query;
+/// POST to `/abandon` below it gives it back.
+///
+/// * `devicebound_path`: [`devicebound_path`]
+/// * `lock_token`: as the hub wrote it into `ETag`, without quotes
+pub fn locked_path(devicebound_path: &str, lock_token: &str) -> String {
+    format!("{devicebound_path}/{}", percent_encoding::utf8_percent_encode(lock_token, ID_IN_PATH))
+}
+
 /// What is escaped in a device id inside a path.
 const ID_IN_PATH: &percent_encoding::AsciiSet =
     &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');

@@ -7,7 +7,7 @@ use super::dps::https::DpsHttps;
 use super::dps::mqtt::{DpsMqtt, Opening as DpsOpening};
 use super::dps::{Answer, Assigned, Dps, Exchanged};
 use super::habits::TokenLife;
-use super::hub::https::HubHttps;
+use super::hub::https::{self, HubHttps};
 use super::hub::mqtt::{HubMqtt, Opening};
 use super::hub::{Hub, Message};
 use super::life::{Call, Happened};
@@ -192,8 +192,14 @@ impl Link {
         let (host, device_id) = (assigned.hub.raw(), &assigned.device_id);
         self.hub = Some(match profile.connect {
             Protocol::Https => {
-                let hub = HubHttps::new(dialled.stream, host, device_id, &token, &profile.habits.hub);
-                Hub::Https(Box::new(hub.await?))
+                let opening = https::Opening {
+                    host,
+                    device_id,
+                    token: &token,
+                    habits: &profile.habits.hub,
+                    takes_messages: profile.chores.messages.is_some(),
+                };
+                Hub::Https(Box::new(HubHttps::new(dialled.stream, opening).await?))
             }
             Protocol::Mqtt | Protocol::MqttWs => {
                 let opening = Opening {
@@ -329,6 +335,20 @@ impl Link {
         Ok(dialled)
     }
 
+    /// HTTPS: has the requests from now on carry another token, if the time has come.
+    pub(super) fn freshen(&mut self, world: &World, profile: &Profile) -> Result<(), Failure> {
+        let now = profile.skew.of(world.agenda.clock().wall());
+        if !matches!(self.hub, Some(Hub::Https(_))) || self.hub_token.expiry >= now + self.hub_token.margin {
+            return Ok(());
+        }
+        let Some(assigned) = self.assigned.clone() else { return Ok(()) };
+        let token = self.hub_token(world, profile, &assigned);
+        match &mut self.hub {
+            Some(Hub::Https(hub)) => hub.renew(&token),
+            _ => Ok(()),
+        }
+    }
+
     /// Hands message `sequence` of device `n` to the hub connection.
     pub(super) fn send(
         &mut self,
@@ -342,14 +362,7 @@ impl Link {
         };
         let sequence = owed.sequence;
         let now = world.agenda.clock().wall();
-        if matches!(self.hub, Some(Hub::Https(_)))
-            && self.hub_token.expiry < profile.skew.of(now) + self.hub_token.margin
-        {
-            let token = self.hub_token(world, profile, &assigned);
-            if let Some(Hub::Https(hub)) = &mut self.hub {
-                hub.renew(&token)?;
-            }
-        }
+        self.freshen(world, profile)?;
         let context = payload::Context {
             seed: world.seed,
             population: &profile.name,

@@ -10,6 +10,7 @@ use crate::rng::{self, Purpose};
 use crate::step::{Cause, Class, Exchange, Failure, Milestone, Outcome, Reason, StepKind};
 use crate::time::Instant;
 
+mod devicebound;
 pub mod dps;
 pub mod hub;
 pub mod life;
@@ -18,6 +19,7 @@ mod mqtt;
 #[cfg(test)]
 mod mqtt_tests;
 pub mod outbox;
+mod parting;
 pub mod habits;
 pub mod two_way;
 mod waiting;
@@ -64,7 +66,7 @@ pub fn live<Held>(
         looked: Instant::from_nanos(0),
         life,
         outbox: Outbox::default(),
-        errands: (!profile.chores.is_empty()).then(Box::default),
+        errands: (!profile.chores.is_empty()).then(|| Box::new(Errands::of(&profile))),
         not_before: None,
         sent_any: false,
         suspicion: Suspicion::default(),
@@ -176,7 +178,9 @@ impl Device {
                 phase = world.stop.left(*seen) => {
                     *seen = phase;
                     // A connection that is only due with the next message is not needed any more if there is none.
-                    let needless = kind == StepKind::Connect && world.agenda.now() < at && outbox.is_idle();
+                    let holds_none = errands.as_ref().is_none_or(|errands| !errands.holds_message());
+                    let idle = outbox.is_idle() && holds_none;
+                    let needless = kind == StepKind::Connect && world.agenda.now() < at && idle;
                     if phase == Phase::Over || needless {
                         return None;
                     }
@@ -282,15 +286,14 @@ impl Device {
                 }
             }
             let is_renewing = self.renewing.is_some();
-            if let Some(errands) = &mut self.errands {
-                // They go on becoming due, and too late, while nothing is sent.
-                let hub = self.link.hub.as_mut().filter(|_| !is_renewing);
-                if let Err(failure) = errands.attend(&world, &profile, hub) {
-                    world.narrate(Narration::Failed(&failure));
-                }
+            if let Err(failure) = self.attend(is_renewing) {
+                world.narrate(Narration::Failed(&failure));
             }
-            let next_due = self.outbox.next_due(&world, &profile);
-            if next_due.is_none()
+            if self.errands.as_ref().is_some_and(|errands| errands.is_overdue(&world, &profile)) {
+                let failure = self.link.timed_out();
+                return self.disconnect(Some(failure), &[], Cause::Deadline);
+            }
+            if self.outbox.next_due(&world, &profile).is_none()
                 && self.outbox.is_idle()
                 && !self.waits_for_more()
                 && let Some(errands) = &mut self.errands
@@ -298,7 +301,7 @@ impl Device {
                 errands.leave();
             }
             if self.is_idle() {
-                match next_due {
+                match self.next_due() {
                     None if !self.waits_for_more() => return self.leave_hub(None),
                     Some(due) if !profile.stays_connected() && due.since(now) > profile.keep_connection => {
                         return self.leave_hub(Some(due));
@@ -312,8 +315,9 @@ impl Device {
             let at = renewal.map(|renewal| if is_renewing { renewal.by } else { renewal.due });
             // One that is far off needs no timer: the next ping comes before.
             let at = at.filter(|at| profile.keep_alive_s == 0 || at.since(now) <= 2 * profile.keep_alive());
+            let can_go = if profile.connect.is_mqtt() { !is_renewing } else { hub.can_send() };
             let errands = self.errands.as_ref();
-            let errand = errands.and_then(|errands| errands.next(&world, &profile, !is_renewing));
+            let errand = errands.and_then(|errands| errands.next(&world, &profile, can_go));
             let next = at.into_iter().chain(errand).min();
             tokio::select! {
                 biased;
@@ -339,9 +343,39 @@ impl Device {
         }
     }
 
+    /// Does what errands need by now.
+    fn attend(&mut self, is_renewing: bool) -> Result<(), Failure> {
+        let Some(errands) = &mut self.errands else { return Ok(()) };
+        if !self.profile.connect.is_mqtt() {
+            self.link.freshen(&self.world, &self.profile)?;
+        }
+        // They go on becoming due, and too late, while nothing is sent.
+        let hub = self.link.hub.as_mut().filter(|_| !is_renewing);
+        errands.attend(&self.world, &self.profile, hub)
+    }
+
+    /// When the device has a reason of its own to be connected: its next message, or the question whether there is one for it.
+    fn next_due(&self) -> Option<Instant> {
+        let message = self.outbox.next_due(&self.world, &self.profile);
+        let question = self.errands.as_ref().and_then(|errands| errands.next_question(&self.world));
+        message.into_iter().chain(question).min()
+    }
+
     /// Whether something may come that a device has to be there for, whatever it has sent.
     fn waits_for_more(&self) -> bool {
-        self.world.stop.phase() == Phase::Running && self.profile.waits_for_more()
+        let profile = &self.profile;
+        self.world.stop.phase() == Phase::Running
+            && profile.waits_for_more()
+            // Over HTTPS nothing comes that was not asked for.
+            && match &self.errands {
+                Some(errands) if !profile.stays_connected() => errands.has_questions(&self.world),
+                _ => true,
+            }
+    }
+
+    /// Whether a message waits for a connection, or to be settled over one.
+    fn needs_hub(&self) -> bool {
+        !self.outbox.is_idle() || self.errands.as_ref().is_some_and(|errands| errands.holds_message())
     }
 
     /// Whether nothing is owed now.
@@ -404,7 +438,36 @@ impl Device {
                     return false;
                 }
             }
-            Event::Lost { failure, unsent } => {
+            Event::Asked { answer, started, finished } => {
+                let took = finished.since(started);
+                let mut books = world.recorder.borrow_mut();
+                books.exchange(profile.population, Exchange::HttpC2dGet, took, answer.is_ok());
+                drop(books);
+                match &answer {
+                    Ok(_) => self.life.works(),
+                    Err(failure) => world.narrate(Narration::Failed(failure)),
+                }
+                if let Some(errands) = &mut self.errands {
+                    errands.asked(world, profile, answer, finished);
+                }
+            }
+            Event::Settled { failure, started, finished } => {
+                let took = finished.since(started);
+                let mut books = world.recorder.borrow_mut();
+                books.exchange(profile.population, Exchange::HttpC2dSettle, took, failure.is_none());
+                drop(books);
+                match &failure {
+                    None => self.life.works(),
+                    Some(failure) => world.narrate(Narration::Failed(failure)),
+                }
+                if let Some(errands) = &mut self.errands {
+                    errands.settled(world, profile, failure.as_ref(), (started, finished));
+                }
+            }
+            Event::Lost { failure, unsent, is_aside_unsent } => {
+                if let Some(errands) = self.errands.as_mut().filter(|_| is_aside_unsent) {
+                    errands.never_written();
+                }
                 let cause = self.suspect(failure.as_ref());
                 self.disconnect(failure, &unsent, cause);
                 return false;
@@ -452,6 +515,11 @@ impl Device {
         }
         self.not_before = None;
         while self.outbox.may_send(sending) && self.link.hub.as_ref().is_some_and(Hub::can_send) {
+            if let (Some(errands), Some(due)) = (&self.errands, self.outbox.first_due())
+                && errands.go_before(world, due)
+            {
+                break;
+            }
             let Some(mut owed) = self.outbox.take() else { break };
             if owed.sequence == 1 {
                 world.narrate(Narration::WillSend);
@@ -482,87 +550,17 @@ impl Device {
             }
             self.world.narrate(Narration::Failed(failure));
         }
-        let next = self.outbox.next_due(&self.world, &self.profile);
+        let (next, needs_hub) = (self.next_due(), self.needs_hub());
         // With a message waiting, at once; else with the next message: an idle HTTPS device has no need of a connection.
         let failure = failure.unwrap_or_else(|| Failure::new(Class::Closed, "the hub closed the connection"));
-        match next.filter(|_| self.outbox.is_idle()) {
+        let asks = self.errands.is_some() && !self.profile.stays_connected();
+        let has_an_end = self.profile.sending.is_some() || asks;
+        match next.filter(|_| !needs_hub) {
             Some(_) if self.profile.stays_connected() => self.life.lost(now, now, &failure),
             Some(due) => self.life.lost(now, due.max(now), &failure),
-            None if self.outbox.is_idle() && self.profile.sending.is_some() && !self.waits_for_more() => {
-                self.life.finish()
-            }
+            None if !needs_hub && has_an_end && !self.waits_for_more() => self.life.finish(),
             None => self.life.lost(now, now, &failure),
         }
-    }
-
-    /// The renewal that comes next, if the run still plans it. One that is due is under way from now on.
-    fn renewal(&mut self, now: Instant) -> Option<link::Renewal> {
-        let link::Renewal { due, by } = self.link.renewal(&self.world, &self.profile)?;
-        let patience = by.since(due);
-        if let Some((due, _)) = self.renewing {
-            return Some(link::Renewal { due, by: due + patience });
-        }
-        // What is due before the last look at it, when it was not, became so by a clock that was moved: it is due now.
-        let due = if due < self.looked { now } else { due };
-        if !self.world.stop.plans(due) {
-            return None;
-        }
-        if due <= now {
-            self.renewing = Some((due, now));
-        } else {
-            self.looked = now;
-        }
-        Some(link::Renewal { due, by: due + patience })
-    }
-
-    /// Makes the hub connection anew, for the sake of its token. What nobody confirmed by now is unknown, or goes again.
-    fn renew(&mut self, due: Instant, ready: Instant) {
-        self.renewing = None;
-        let mut again = 0;
-        if !self.awaits_none() {
-            again = self.outbox.lost(&self.world, &self.profile, &[], Cause::ConnectionLost);
-            if let Some(errands) = &mut self.errands {
-                errands.lost(&self.world, &self.profile, Cause::ConnectionLost);
-            }
-        }
-        let now = self.world.agenda.now();
-        let mut books = self.world.recorder.borrow_mut();
-        // Each message that has to go again is a failed attempt, as where a connection is lost: the hub may have both.
-        let failure = Failure::new(Class::Closed, "the token had to be renewed before the hub confirmed");
-        for _ in 0..again {
-            books.failed_attempt(self.profile.population, StepKind::Send, &failure, now);
-        }
-        books.device_disconnected(self.profile.population);
-        books.due(self.profile.population, StepKind::Renew);
-        drop(books);
-        if let Some(hub) = self.link.hub.take() {
-            tokio::task::spawn_local(self.say_good_bye(hub));
-        }
-        self.life.renew(due, ready);
-    }
-
-    /// Leaves the hub, until the next message is due or for good.
-    fn leave_hub(&mut self, until: Option<Instant>) {
-        self.world.recorder.borrow_mut().device_disconnected(self.profile.population);
-        match until {
-            Some(due) => {
-                if let Some(hub) = self.link.hub.take() {
-                    tokio::task::spawn_local(self.say_good_bye(hub));
-                }
-                self.life.left(due);
-            }
-            // The connection is closed when the books are, by this task: thousands may leave at once.
-            None => self.life.finish(),
-        }
-    }
-
-    /// Closes a hub connection in order.
-    fn say_good_bye(&self, hub: Hub) -> impl Future<Output = ()> + use<> {
-        let clock = self.world.agenda.clock().clone();
-        // Boxed, for a device is in this state for the last instant of its life and should not be as large as it.
-        Box::pin(async move {
-            clock.until(clock.now() + FAREWELL, hub.close()).await;
-        })
     }
 
     /// The run is over.

@@ -97,6 +97,11 @@ impl Outbox {
         !self.waiting.is_empty() && self.under_way.len() < sending.in_flight
     }
 
+    /// When the message whose turn it is was due.
+    pub fn first_due(&self) -> Option<Instant> {
+        self.waiting.front().map(|owed| owed.due)
+    }
+
     /// Takes the message whose turn it is; [`Self::sent`] takes it back.
     pub fn take(&mut self) -> Option<Owed> {
         self.waiting.pop_front()

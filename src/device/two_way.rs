@@ -1,12 +1,13 @@
 //! What a device does besides sending: reads its twin, reports, answers methods, takes messages from the cloud.
 //!
 //! An errand is due when its cause is there (a connection, an interval, a method that arrived), goes over the hub connection
-//! when its time has come, and ends in one outcome, like every step. Only over MQTT: the HTTPS device API has no twins and no
-//! methods.
+//! when its time has come, and ends in one outcome, like every step. Only over MQTT, for the HTTPS device API has no twins and no
+//! methods; it has messages from the cloud, which [`super::devicebound`] asks for.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::devicebound::{Devicebound, LockToken};
 use super::hub::Hub;
 use super::hub::mqtt::HubMqtt;
 use super::world::{Profile, World};
@@ -26,8 +27,53 @@ pub struct Chores {
     pub twin: Option<TwinChores>,
     /// How they answer methods.
     pub methods: Option<MethodChores>,
-    /// Whether they take messages from the cloud; each is completed when it arrives.
-    pub takes_messages: bool,
+    /// How they take messages from the cloud.
+    pub messages: Option<MessageChores>,
+}
+
+/// How devices take messages from the cloud.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessageChores {
+    /// What becomes of each. Over MQTT a device can only complete it: its PUBACK is all that it can say.
+    pub settle: Settle,
+    /// HTTPS: after how long a device asks again that was told that there is none; over MQTT messages come by themselves.
+    pub poll_every: Duration,
+}
+
+impl MessageChores {
+    /// The usual time between two questions, which is the shortest that Azure wants of devices in the field: hubs count each
+    /// question, and a fleet that asks more often is throttled.
+    ///
+    /// Source: <https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-messages-d2c> and the text of error 403004
+    pub const POLL_EVERY: Duration = Duration::from_secs(25 * 60);
+}
+
+/// What becomes of a message that arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Settle {
+    /// It is done.
+    #[default]
+    Complete,
+    /// It is not wanted: the hub puts it away as dead.
+    Reject,
+    /// It comes again, until the hub has given it out too often.
+    Abandon,
+}
+
+impl Settle {
+    /// As scenarios call them.
+    pub const NAMES: [(&'static str, Self); 3] =
+        [("complete", Self::Complete), ("reject", Self::Reject), ("abandon", Self::Abandon)];
+
+    /// The one of that name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, settle)| *settle)
+    }
+
+    /// Whether the hub gives the message out again.
+    pub const fn brings_it_back(self) -> bool {
+        matches!(self, Self::Abandon)
+    }
 }
 
 /// What devices do with their twins.
@@ -75,7 +121,7 @@ impl Chores {
         if self.methods.is_some() {
             filters.push(METHODS.to_owned());
         }
-        if self.takes_messages {
+        if self.messages.is_some() {
             filters.push(devicebound_filter(device_id));
         }
         filters
@@ -94,6 +140,8 @@ pub struct Errands {
     rid: u64,
     /// The device is about to leave: it takes no more methods, for there may always be another.
     is_leaving: bool,
+    /// Over HTTPS, if it takes messages from the cloud.
+    devicebound: Option<Devicebound>,
 }
 
 #[derive(Debug)]
@@ -127,25 +175,97 @@ impl What {
 }
 
 impl Errands {
+    /// Those of a device of that population.
+    pub fn of(profile: &Profile) -> Self {
+        let over_https = profile.chores.messages.filter(|_| !profile.connect.is_mqtt());
+        Self { devicebound: over_https.map(Devicebound::new), ..Self::default() }
+    }
+
     /// Whether nothing is owed now.
     pub fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.under_way.is_empty()
+        self.waiting.is_empty()
+            && self.under_way.is_empty()
+            && self.devicebound.as_ref().is_none_or(Devicebound::is_idle)
     }
 
     /// The device leaves when it has done what it owes now.
     pub fn leave(&mut self) {
         self.is_leaving = true;
+        if let Some(devicebound) = &mut self.devicebound {
+            devicebound.leave();
+        }
     }
 
     /// Whether nothing was sent that is not answered.
     pub fn awaits_none(&self) -> bool {
-        self.under_way.is_empty()
+        self.under_way.is_empty() && !self.devicebound.as_ref().is_some_and(Devicebound::is_under_way)
+    }
+
+    /// HTTPS: when the device asks for messages next, if it does.
+    pub fn next_question(&self, world: &World) -> Option<Instant> {
+        self.devicebound.as_ref()?.next_question(world)
+    }
+
+    /// HTTPS: whether there are questions to come, or something to come of one.
+    pub fn has_questions(&self, world: &World) -> bool {
+        self.devicebound.as_ref().is_some_and(|devicebound| devicebound.has_more(world))
+    }
+
+    /// HTTPS: whether a message from the cloud is in hand.
+    pub fn holds_message(&self) -> bool {
+        self.devicebound.as_ref().is_some_and(Devicebound::holds_message)
+    }
+
+    /// HTTPS: whether one of them waits for the connection since before `due`.
+    pub fn go_before(&self, world: &World, due: Instant) -> bool {
+        self.devicebound.as_ref().is_some_and(|devicebound| devicebound.goes_before(world, due))
+    }
+
+    /// HTTPS: whether an answer is not there by its deadline.
+    pub fn is_overdue(&self, world: &World, profile: &Profile) -> bool {
+        self.devicebound.as_ref().is_some_and(|devicebound| devicebound.is_overdue(world, profile))
+    }
+
+    /// HTTPS: the request under way was certainly never written.
+    pub fn never_written(&mut self) {
+        if let Some(devicebound) = &mut self.devicebound {
+            devicebound.never_written();
+        }
+    }
+
+    /// HTTPS: the hub answered whether it has a message.
+    pub fn asked(
+        &mut self,
+        world: &World,
+        profile: &Profile,
+        answer: Result<Option<LockToken>, Failure>,
+        finished: Instant,
+    ) {
+        if let Some(devicebound) = &mut self.devicebound {
+            devicebound.asked(world, profile, answer, finished);
+        }
+    }
+
+    /// HTTPS: the hub answered what it was told of a message.
+    pub fn settled(
+        &mut self,
+        world: &World,
+        profile: &Profile,
+        failure: Option<&Failure>,
+        span: (Instant, Instant),
+    ) {
+        if let Some(devicebound) = &mut self.devicebound {
+            devicebound.settled(world, profile, failure, span);
+        }
     }
 
     /// The hub connection is usable.
     pub fn connected(&mut self, world: &World, profile: &Profile) {
-        let Some(twin) = &profile.chores.twin else { return };
         let now = world.agenda.now();
+        if let Some(devicebound) = &mut self.devicebound {
+            devicebound.connected(now);
+        }
+        let Some(twin) = &profile.chores.twin else { return };
         if let (None, Some(every)) = (self.next_report, twin.report_every) {
             self.next_report = Some(now + every);
         }
@@ -180,7 +300,7 @@ impl Errands {
 
     /// When [`Self::attend`] has something to do.
     ///
-    /// * `is_online`: whether what is due can go
+    /// * `is_online`: whether what is due can go: over HTTPS, whether the connection takes a request
     pub fn next(&self, world: &World, profile: &Profile, is_online: bool) -> Option<Instant> {
         let deadline = |errand: &Errand| errand.due + profile.send_deadline;
         let report = self.next_report.filter(|due| world.stop.plans(*due));
@@ -188,7 +308,8 @@ impl Errands {
             .waiting
             .iter()
             .map(|errand| if is_online { errand.at.min(deadline(errand)) } else { deadline(errand) });
-        report.into_iter().chain(goes).chain(self.under_way.iter().map(deadline)).min()
+        let devicebound = self.devicebound.as_ref().and_then(|it| it.next(world, profile, is_online));
+        report.into_iter().chain(goes).chain(self.under_way.iter().map(deadline)).chain(devicebound).min()
     }
 
     /// Waits for something to do without a hub, and does it.
@@ -217,7 +338,15 @@ impl Errands {
             self.owe(world, profile, what, due, now);
         }
         self.expire(world, profile, now);
-        let Some(Hub::Mqtt(hub)) = hub else { return Ok(()) };
+        let hub = match (hub, &mut self.devicebound) {
+            (Some(Hub::Mqtt(hub)), _) => hub,
+            (Some(Hub::Https(hub)), Some(devicebound)) => return devicebound.attend(world, profile, hub),
+            (None, Some(devicebound)) => {
+                devicebound.expire(world, profile);
+                return Ok(());
+            }
+            (Some(Hub::Https(_)) | None, None) => return Ok(()),
+        };
         while let Some(position) = self.waiting.iter().position(|errand| errand.at <= now) {
             let mut errand = self.waiting.remove(position);
             errand.started = world.agenda.now();
@@ -365,6 +494,9 @@ impl Errands {
     /// connection has errands of its own.
     pub fn lost(&mut self, world: &World, profile: &Profile, cause: Cause) {
         let now = world.agenda.now();
+        if let Some(devicebound) = &mut self.devicebound {
+            devicebound.lost(world, profile, cause);
+        }
         for errand in std::mem::take(&mut self.under_way) {
             errand.book(world, profile, now, Outcome::Unknown(cause), None);
         }
@@ -379,6 +511,9 @@ impl Errands {
     /// Nothing will be sent any more.
     pub fn abandon(&mut self, world: &World, profile: &Profile, cause: Cause, reason: Reason) {
         let now = world.agenda.now();
+        if let Some(devicebound) = &mut self.devicebound {
+            devicebound.abandon(world, profile, cause, reason);
+        }
         for errand in std::mem::take(&mut self.under_way) {
             errand.book(world, profile, now, Outcome::Unknown(cause), None);
         }

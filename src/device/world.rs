@@ -77,7 +77,7 @@ pub struct Profile {
     pub keep_connection: Duration,
     /// What devices send.
     pub sending: Option<Sending>,
-    /// What they do besides, over MQTT.
+    /// What they do besides.
     pub chores: Chores,
     /// Whether devices go on to their hub once they are registered.
     pub connects: bool,

@@ -125,6 +125,8 @@ fn shape(shape: &Shape) -> Json {
             "additionalProperties": { "anyOf": [{ "type": "string" }, reference(table)] },
             "maxProperties": MAX_NAMED,
         }),
+        // Editors show the description of the key, and not this one; other tools may.
+        Shape::Free(what) => json!({ "type": "object", "additionalProperties": { "description": what } }),
         Shape::Any(shapes) => json!({ "anyOf": shapes.iter().map(self::shape).collect::<Vec<_>>() }),
     }
 }

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use serde_json::Value as Json;
+
 use crate::document::diagnostics::quote;
 use crate::document::node::{Entry, Node, Text, Value};
 use crate::document::schema::{Key, OneOf, Shape, Table};
 use crate::document::source::Origin;
 use crate::document::values::{
-    Given, Refusal, Spanned, choice, count, duration, listed, nearest, quantity, read_node, wrong_kind,
+    Given, Refusal, Spanned, choice, count, duration, json, listed, nearest, quantity, read_node, wrong_kind,
 };
 use crate::document::{Diagnostic, Diagnostics, MAX_ELEMENTS, MAX_NAMED, MAX_TABLES};
 use crate::units::{ByteSize, Rate, Share, show_count};
@@ -164,6 +166,21 @@ impl<'a> Reader<'a> {
             Value::Text(text) => Some(choice(key, text)),
             _ => None,
         })
+    }
+
+    /// Reads a table of whatever JSON knows.
+    pub fn json(&self, name: &str, diagnostics: &mut Diagnostics) -> Given<serde_json::Map<String, Json>> {
+        let Some(entry) = self.entry(name) else {
+            return if self.is_absent(name) { Given::Absent } else { Given::Broken };
+        };
+        match json(&entry.node, diagnostics) {
+            Some(Json::Object(value)) => Given::Value(Spanned { value, origin: entry.node.origin }),
+            Some(_) => {
+                diagnostics.push(wrong_kind(self.key(name), &entry.node));
+                Given::Broken
+            }
+            None => Given::Broken,
+        }
     }
 
     /// Opens a table inside this one; `None` if it is not there or no table.

@@ -141,8 +141,9 @@ impl Walk<'_> {
                     None => self.value(path, entry),
                 }
             }
-            // A table where none belongs; there is a complaint about it.
-            Shape::Text
+            // A table where none belongs, about which there is a complaint; or one that is a value.
+            Shape::Free(_)
+            | Shape::Text
             | Shape::Texts
             | Shape::Boolean
             | Shape::Count { .. }

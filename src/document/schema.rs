@@ -190,6 +190,8 @@ pub enum Shape {
     Mapping(&'static str),
     /// Strings, or tables of one kind, each under a key that the user chooses; the text says what these are.
     Limits(&'static str, &'static Table),
+    /// A table of whatever JSON knows, which goes on as it is; the text says what it is.
+    Free(&'static str),
     /// One of several shapes.
     Any(&'static [Shape]),
 }
@@ -210,6 +212,7 @@ impl Shape {
             | Self::Share
             | Self::Size
             | Self::Choice { .. }
+            | Self::Free(_)
             | Self::Mapping(_) => {}
             Self::Limits(_, table) => visit(table),
         }
@@ -231,7 +234,9 @@ impl Shape {
                 let quoted: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
                 quoted.join(" or ")
             }
-            Self::Table(_) | Self::Tables(_) | Self::Mapping(_) | Self::Limits(..) => "a table".to_owned(),
+            Self::Table(_) | Self::Tables(_) | Self::Mapping(_) | Self::Limits(..) | Self::Free(_) => {
+                "a table".to_owned()
+            }
             Self::Array(_) => "an array of tables".to_owned(),
             Self::Any(shapes) => {
                 let texts: Vec<String> = shapes.iter().map(Self::expected).collect();

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value as Json;
+
 use crate::document::diagnostics::quote;
 use crate::document::node::{Node, Text, Value};
 use crate::document::schema::{Key, MAX_DURATIONS, Shape};
@@ -124,6 +126,46 @@ pub fn read_node<T>(
             diagnostics.push(wrong_kind(key, node));
             Given::Broken
         }
+    }
+}
+
+/// A node as JSON; `None` after a complaint about each part of it that JSON does not know.
+pub fn json(node: &Node, diagnostics: &mut Diagnostics) -> Option<Json> {
+    let refuse = |diagnostics: &mut Diagnostics, help: &str| {
+        let message = format!("this is {}, which JSON does not know", node.kind());
+        diagnostics.push(Diagnostic::error(node.origin, message).help(help));
+        None
+    };
+    match &node.value {
+        // Each entry is looked at, so that all complaints are made at once.
+        Value::Table(entries) => {
+            let entries =
+                entries.iter().map(|entry| Some((entry.key.clone(), json(&entry.node, diagnostics)?)));
+            let entries: Vec<_> = entries.collect();
+            entries.into_iter().collect::<Option<_>>().map(Json::Object)
+        }
+        Value::Array(elements) => {
+            let elements: Vec<_> = elements.iter().map(|element| json(element, diagnostics)).collect();
+            elements.into_iter().collect::<Option<_>>().map(Json::Array)
+        }
+        Value::Text(text) => Some(text.value.clone().into()),
+        Value::Boolean(value) => Some((*value).into()),
+        Value::Integer(number) => match i64::try_from(*number) {
+            Ok(number) => Some(number.into()),
+            Err(_) => {
+                diagnostics.push(
+                    Diagnostic::error(node.origin, "a whole number of this size is not kept exactly")
+                        .help("write it as a string"),
+                );
+                None
+            }
+        },
+        Value::Float(number) => match serde_json::Number::from_f64(*number) {
+            Some(number) => Some(Json::Number(number)),
+            None => refuse(diagnostics, "write a number, or leave it out"),
+        },
+        Value::Datetime => refuse(diagnostics, "write it as a string, in quotes"),
+        Value::Unknown => None,
     }
 }
 

@@ -320,7 +320,7 @@ impl Entry {
 }
 
 /// How long a message lives whose sender does not say: the hub's default.
-const USUAL_LIFE: Duration = Duration::from_secs(3_600);
+pub(super) const USUAL_LIFE: Duration = Duration::from_secs(3_600);
 
 /// The longest that one lives, whatever its sender says.
 const LONGEST_LIFE: Duration = Duration::from_secs(2 * 86_400);

@@ -7,10 +7,12 @@ use serde_json::{Map, Value};
 
 use super::drive::Drive;
 use super::listed::Listed;
+use super::twin::{Twin, TwinError};
 use crate::azure::keys::KeyError;
 use crate::azure::limits::HubSize;
 use crate::rng::Distribution;
 use crate::text::Secret;
+use crate::time::UnixTime;
 use crate::units::Rate;
 
 /// A whole emulated DPS with its hubs.
@@ -144,6 +146,16 @@ pub struct InitialTwin {
     pub tags: Map<String, Value>,
     /// Desired properties.
     pub desired: Map<String, Value>,
+}
+
+impl InitialTwin {
+    /// Whether a twin may begin so.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub fn check(&self) -> Result<(), &'static str> {
+        Twin::initial(self, UnixTime::from_nanos(0)).map(drop).map_err(TwinError::text)
+    }
 }
 
 /// How devices of an enrollment prove themselves. Keys are base64 as the portal shows them.

@@ -1,5 +1,6 @@
 //! Traffic from the cloud that the emulator makes itself: methods, messages and desired properties for devices that are
-//! connected and subscribed to them, one after another in the order of their ids.
+//! connected and subscribed to them, one after another in the order of their ids. For messages, devices that ask for them over
+//! HTTPS count as well, until they have not asked for as long as a message lives.
 //!
 //! The n-th of a kind is due at `n / rate` after the start. What is due while no device listens is left out: nobody is owed
 //! it. What is sent names its number, so that both sides' books can be compared one by one.
@@ -200,7 +201,7 @@ impl Stream {
             self.looked = Some(now);
             self.listeners.clear();
             for index in 0..service.hub_count() {
-                let ids = service.hub(index).listeners(self.kind.filter());
+                let ids = service.hub(index).listeners(self.kind.filter(), now);
                 self.listeners.extend(ids.into_iter().map(|id| (index, id)));
             }
             self.listeners.sort_unstable();

@@ -18,6 +18,7 @@ use super::two_way::{Counts, Trouble};
 use crate::azure::hub::HubError;
 use crate::azure::keys::BASE64;
 use crate::rng::Distribution;
+use crate::time::Instant;
 
 /// A hub and the devices that were assigned to it. Message counts are per worker thread, in the ledger.
 pub(super) struct Hub {
@@ -59,6 +60,8 @@ pub(super) struct Kept {
     pub(super) queue: Queue,
     /// Who waits for it to subscribe to methods.
     pub(super) waiting: Vec<oneshot::Sender<()>>,
+    /// When it last asked for messages over HTTPS.
+    pub(super) asked: Option<Instant>,
 }
 
 /// An open connection, as the hub knows it.

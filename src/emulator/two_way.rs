@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::cloud_to_device::{Ack, Delivery, Full, LockLost, Message, Settlement};
+use super::cloud_to_device::{Ack, Delivery, Full, LockLost, Message, Settlement, USUAL_LIFE};
 use super::hub::{Device, Filter, Hub};
 use super::ledger::Counter;
 use super::mailbox::MethodAnswer;
@@ -205,10 +205,13 @@ impl Hub {
         })?
     }
 
-    /// Devices whose connections listen to `filter`, in no order.
-    pub(super) fn listeners(&self, filter: Filter) -> Vec<Box<str>> {
+    /// Devices that listen to `filter`, in no order: those whose connections do, and for messages those that have asked for some
+    /// over HTTPS not too long ago.
+    pub(super) fn listeners(&self, filter: Filter, now: Instant) -> Vec<Box<str>> {
         let ids = self.devices.collect(usize::MAX, |device_id, device| {
-            let is_listening = device.link.as_ref().is_some_and(|link| link.listens_to(filter));
+            let asked = device.kept.as_ref().and_then(|kept| kept.asked);
+            let asks = filter == Filter::DeviceBound && asked.is_some_and(|asked| now < asked + USUAL_LIFE);
+            let is_listening = asks || device.link.as_ref().is_some_and(|link| link.listens_to(filter));
             is_listening.then(|| device_id.into())
         });
         ids.into_iter().flatten().collect()
@@ -275,8 +278,11 @@ impl Hub {
         wall: UnixTime,
         token: u128,
     ) -> Option<Delivery> {
-        let locked =
-            self.with(device_id, |device| device.kept.as_mut()?.queue.lock(now, wall, token, &self.two_way));
+        let locked = self.with(device_id, |device| {
+            let kept = device.kept();
+            kept.asked = Some(now);
+            kept.queue.lock(now, wall, token, &self.two_way)
+        });
         locked.ok()?
     }
 

@@ -23,6 +23,15 @@ use crate::time::{Clock, Instant};
 /// that add headers for tracing come close to it.
 const READ_BUFFER: usize = 4 * 1024;
 
+/// Headers that a response may have; DPS and hubs send a dozen.
+const MAX_HEADERS: usize = 64;
+
+/// The same where an answer is a message: body and properties of one have 64 KB together.
+const LARGE_HEAD: usize = 80 * 1024;
+
+/// Properties of a message that can be read. Our own choice: hyper looks up each in a list of so many places.
+const MANY_HEADERS: usize = 512;
+
 /// The largest body that is read of a response.
 const MAX_BODY: usize = 64 * 1024;
 
@@ -111,12 +120,25 @@ impl HttpConnection {
     /// # Errors
     /// [`Class::BadAnswer`] in theory; hyper's preparation has no way to fail on an open stream.
     pub async fn new(stream: Stream) -> Result<Self, Failure> {
-        let (sender, connection) = Builder::new()
-            .read_buf_exact_size(Some(READ_BUFFER))
-            .max_headers(64)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| translate(&error))?;
+        let mut builder = Builder::new();
+        builder.read_buf_exact_size(Some(READ_BUFFER)).max_headers(MAX_HEADERS);
+        Self::with(&builder, stream).await
+    }
+
+    /// The same for answers with large heads, as messages have that carry their properties there: the buffer grows with
+    /// them.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub async fn for_large_heads(stream: Stream) -> Result<Self, Failure> {
+        let mut builder = Builder::new();
+        builder.max_buf_size(LARGE_HEAD).max_headers(MANY_HEADERS);
+        Self::with(&builder, stream).await
+    }
+
+    async fn with(builder: &Builder, stream: Stream) -> Result<Self, Failure> {
+        let (sender, connection) =
+            builder.handshake(TokioIo::new(stream)).await.map_err(|error| translate(&error))?;
         Ok(Self { sender, connection: Some(Box::pin(connection)), pending: None, broken: None })
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::questions::{lets_go_between_questions, questions, reconnects};
 use super::{Population, Rhythm, Roster, Target, Telemetry};
 use crate::azure::limits::{DPS_REGISTRATIONS_PER_MINUTE, HubSize, Tier};
 use crate::payload::{Context, Sizes};
@@ -34,6 +35,8 @@ pub struct Load {
     pub connections: Option<Flow>,
     /// Messages; `None` if nobody sends.
     pub messages: Option<Messages>,
+    /// Requests for messages from the cloud over HTTPS; `None` if nobody makes any.
+    pub questions: Option<Flow>,
     /// Connections that are open at once.
     pub open: Open,
 }
@@ -70,6 +73,16 @@ pub struct Flow {
     pub per_min: f64,
     /// Whether the two above add up what populations do at different times: they are upper bounds then.
     pub at_most: bool,
+}
+
+impl Flow {
+    /// Adds what comes on top.
+    pub(super) fn add(&mut self, more: Self) {
+        self.total += more.total;
+        self.per_s += more.per_s;
+        self.per_min += more.per_min;
+        self.at_most |= more.at_most;
+    }
 }
 
 /// Telemetry of all populations.
@@ -157,10 +170,12 @@ impl Load {
                     flow.total += again * load.messages;
                     flow.per_s += again * load.messages_per_s;
                     flow.per_min += again * load.messages_per_s * 60.0;
+                    flow.add(reconnects(plan, population, load));
                 }
                 flow
             }),
             messages: messages(plan, &populations),
+            questions: questions(plan, &populations),
             open: Open {
                 least: plan.populations.iter().map(|p| held_at_once(plan, p)).sum(),
                 most: populations.iter().map(|p| p.devices).sum(),
@@ -246,6 +261,20 @@ impl Load {
                 });
             }
         }
+        let asked = self.questions.map_or(0.0, |flow| flow.per_min) * share;
+        let limit = tier.devicebound_receives_per_minute(*has);
+        if asked > limit {
+            let needed = units(asked, |units| tier.devicebound_receives_per_minute(units));
+            throttled.push(Throttled {
+                message: format!(
+                    "{name} ({size}) admits {} requests/min for messages from the cloud over HTTPS, and {} come: the rest is \
+                     answered 429",
+                    show(limit),
+                    show(asked)
+                ),
+                remedy: format!("raise `c2d.poll_every`, or {}", remedy(needed)),
+            });
+        }
         let Some(messages) = self.messages else { return throttled };
         let (metered, per_day) = match tier {
             Tier::F1 => (messages.metered_f1, messages.metered_per_day_f1),
@@ -290,6 +319,7 @@ pub fn held_at_once(plan: &Plan, population: &Population) -> u64 {
     let until_end = plan.duration.unwrap_or(Duration::MAX);
     let held = match &population.telemetry {
         // Held until the run's end, if it has one.
+        None if lets_go_between_questions(population) => Duration::ZERO,
         None => plan.duration.unwrap_or_default(),
         Some(telemetry) if telemetry.rhythm.longest_gap() > population.keep_connection => Duration::ZERO,
         Some(telemetry) => match telemetry.messages {
@@ -460,7 +490,7 @@ fn finished(plan: &Plan, population: &Population) -> Option<Duration> {
 const REGISTERING: Duration = Duration::from_secs(3);
 
 /// A window that holds the events of one second: its ends belong to it.
-const SECOND: Duration = Duration::from_nanos(999_999_999);
+pub(super) const SECOND: Duration = Duration::from_nanos(999_999_999);
 
 fn messages(plan: &Plan, loads: &[PopulationLoad]) -> Option<Messages> {
     plan.populations.iter().any(|population| population.telemetry.is_some()).then(|| {

@@ -91,3 +91,27 @@ fn a_billion_devices_are_estimated_at_once() {
         assert!((flow.total - 1e9).abs() < 1e6 && flow.per_s >= 999_999.0, "{start}: {flow:?}");
     }
 }
+
+#[test]
+fn questions_for_messages_are_held_against_what_a_hub_admits() {
+    let asking = |every: &str| {
+        plan(&format!(
+            "duration = '1h'\n[fleet.x]\ncount = 2_000\nstart.rate = '10/s'\nconnect = 'https'\n\
+             c2d = {{ poll_every = '{every}' }}\n[emulator.hub]\na = {{ tier = 'S1' }}\n"
+        ))
+    };
+    let often = asking("30s");
+    let load = Load::of(&often);
+    assert_eq!(load.questions.map(|flow| flow.per_min), Some(4_000.0));
+    assert_eq!((load.open.least, load.connections.map(|flow| flow.total)), (2_000, Some(2_000.0)));
+    let [throttled] = load.throttled(&often).try_into().expect("one");
+    assert!(throttled.message.contains("admits 1,000 requests/min for messages"), "{throttled:?}");
+    assert!(throttled.remedy.contains("`c2d.poll_every`, or use 4 units"), "{throttled:?}");
+    let rarely = asking("25m");
+    let load = Load::of(&rarely);
+    assert!(load.throttled(&rarely).is_empty());
+    // At the start, after 25 minutes and after 50, each time over a connection of its own.
+    let [asked, connected] = [load.questions, load.connections].map(|flow| flow.map(|flow| flow.total));
+    assert_eq!((asked, connected), (Some(6_000.0), Some(6_000.0)));
+    assert!(load.open.least <= 1, "{:?}", load.open);
+}

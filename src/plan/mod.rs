@@ -17,6 +17,7 @@ use crate::units::Rate;
 
 pub mod arrival;
 pub mod load;
+mod questions;
 pub mod place;
 pub mod roster;
 pub mod telemetry;
@@ -24,7 +25,7 @@ pub mod threshold;
 
 pub use crate::azure::protocol::Protocol;
 pub use crate::device::habits::{Behave, Skew, TokenLife};
-pub use crate::device::two_way::{Chores, MethodChores, TwinChores};
+pub use crate::device::two_way::{Chores, MessageChores, MethodChores, Settle, TwinChores};
 pub use arrival::{Arrival, Starts};
 pub use place::Place;
 pub use roster::{IdPattern, Roster};
@@ -142,6 +143,8 @@ pub struct Enrollment {
     pub allocation: Option<config::Allocation>,
     /// For the emulator: what a second registration does.
     pub reprovision: config::Reprovision,
+    /// For the emulator: what its devices' twins begin with.
+    pub initial_twin: Option<config::InitialTwin>,
 }
 
 /// Keys of an enrollment.

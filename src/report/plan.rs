@@ -198,6 +198,9 @@ fn load(page: &mut Page, checked: &Checked<'_>) {
             number(messages.metered_per_day)
         ));
     }
+    if let Some(flow) = load.questions {
+        row(page, "c2d polls", flow);
+    }
     let open = load.open;
     let need = open.most + checked.own_descriptors;
     let may = checked.descriptors.map_or_else(|| "any number".to_owned(), show_count);

@@ -197,19 +197,41 @@ fn latencies(page: &mut Page, result: &RunResult, percentiles: &Percentiles) {
     let groups = groups(result);
     let mut lines = Vec::new();
     for (at, (name, measured)) in groups.iter().enumerate() {
-        if groups.len() > 1 {
-            lines.push(Line::Group(name));
-        }
+        let steps = measured.steps.iter().filter(|step| !is_only_written(step));
         // All together come last.
         let rows = percentiles.rows((at < result.populations.len()).then_some(at));
-        for step in &measured.steps {
+        let mut of_group = Vec::new();
+        for step in steps {
             for (kind, view) in [(step.kind.as_str(), "response"), ("", "service")] {
                 let label = format!("  {} {view}", left(&safe(kind), 8));
-                lines.extend(line(rows, label, &step.kind, view));
+                of_group.extend(line(rows, label, &step.kind, view));
             }
         }
+        if groups.len() > 1 && !of_group.is_empty() {
+            lines.push(Line::Group(name));
+        }
+        lines.append(&mut of_group);
     }
-    table(page, "Latency over all due", percentiles, &lines);
+    if !lines.is_empty() {
+        table(page, "Latency over all due", percentiles, &lines);
+    }
+    let only_written = result.populations.iter().flat_map(|population| &population.measured.steps);
+    let mut counts = std::collections::BTreeMap::<&str, u64>::new();
+    for step in only_written.filter(|step| is_only_written(step)) {
+        let count = counts.entry(&step.kind).or_default();
+        *count = count.saturating_add(step.all.written);
+    }
+    let counts: Vec<_> =
+        counts.into_iter().map(|(kind, count)| format!("{} {}", show_count(count), safe(kind))).collect();
+    if !counts.is_empty() {
+        let text = format!("no latency of what nothing confirms: {} written", counts.join(", "));
+        page.wrapped("  ", &text, Look::Dim);
+    }
+}
+
+/// Whether nothing can be said of how long these took: each was written, and there is no confirmation.
+fn is_only_written(step: &Step) -> bool {
+    step.all.written > 0 && step.all.written == step.all.due
 }
 
 /// What response time holds besides service time, all populations together: waiting, which a slow service makes, and lateness,
@@ -217,7 +239,7 @@ fn latencies(page: &mut Page, result: &RunResult, percentiles: &Percentiles) {
 fn delays(page: &mut Page, total: &Measured, percentiles: &Percentiles) {
     let rows = percentiles.rows(None);
     let mut lines = Vec::new();
-    for step in &total.steps {
+    for step in total.steps.iter().filter(|step| !is_only_written(step)) {
         for (kind, view) in [(step.kind.as_str(), "waiting"), ("", "lateness")] {
             let label = format!("  {} {view}", left(&safe(kind), 8));
             lines.extend(line(rows, label, &step.kind, view));

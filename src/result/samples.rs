@@ -88,6 +88,8 @@ pub(crate) enum Story {
     Late,
     /// Three devices of one population.
     Few,
+    /// As the healthy one, and some of the sensors take messages from the cloud, which nothing confirms.
+    Messages,
 }
 
 /// What was recorded, and its series.
@@ -124,7 +126,7 @@ pub(crate) fn result(story: Story) -> RunResult {
             facts.ledger = None;
             facts.generator.syn_retransmissions = Some(5);
         }
-        Story::Healthy | Story::Late => {}
+        Story::Healthy | Story::Late | Story::Messages => {}
     }
     let mut result = super::build(&record, &series, facts);
     result.judgement = Some(Judgement {
@@ -196,6 +198,9 @@ fn device(recorder: &mut Recorder, story: Story, population: usize, n: u64, due:
         let failure = Some(&reset).filter(|_| outcome == Outcome::Failed(Class::Reset));
         step(recorder, StepKind::Send, micros(900 + 40 * (n % 100) + k), outcome, failure);
         recorder.bytes_sent(population, 120);
+    }
+    if story == Story::Messages && population == 0 && n.is_multiple_of(4) {
+        step(recorder, StepKind::C2dReceive, Duration::ZERO, Outcome::Written, None);
     }
     recorder.milestone(population, Milestone::TimeToFirstTelemetry, millis(3_070 + n % 40));
     recorder.device_disconnected(population);

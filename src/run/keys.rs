@@ -147,7 +147,7 @@ pub fn collect(enrollments: &[Enrollment], seed: u64, sources: Sources<'_>) -> R
             enabled: enrollment.enabled,
             allocation: enrollment.allocation.clone(),
             reprovision: enrollment.reprovision,
-            initial_twin: None,
+            initial_twin: enrollment.initial_twin.clone(),
         });
     }
     Ok(ring)
@@ -249,6 +249,7 @@ mod tests {
             enabled: true,
             allocation: None,
             reprovision: config::Reprovision::default(),
+            initial_twin: None,
         }]
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::device::hub::Qos;
 use crate::emulator::ledger::{Ending, HubLedger, Ledger, Operation, TwoWay};
-use crate::plan::{Population, Protocol};
+use crate::plan::{Population, Protocol, Settle};
 use crate::record::{Counts, PopulationRecord, Record};
 use crate::result::file;
 use crate::step::StepKind;
@@ -54,6 +54,7 @@ pub fn compare(record: &Record, populations: &[Population], ledger: &Ledger) -> 
         books.check("messages accepted", 0, 0, 0);
     }
     two_way(&total, ledger, &mut books);
+    devicebound(record, populations, ledger, &mut books);
     file::Ledger { totals: totals(ledger), agreed: books.agreed, differences: books.differences }
 }
 
@@ -75,13 +76,35 @@ fn two_way(total: &PopulationRecord, ledger: &Ledger, books: &mut Books) {
     let replies = ledger.requests.get(Operation::MqttMethodReply.name());
     let replies = replies.map_or(0, |statuses| statuses.values().sum::<u64>());
     check(StepKind::MethodReply, "methods answered", answered, replies.saturating_sub(answered));
-    let (ours, theirs) = (total.step(StepKind::C2dReceive).all.written, of(|hub| hub.c2d_completed));
-    if ours > 0 || theirs > 0 {
-        // Where each connection ended in order, each confirmation arrived; elsewhere some may not have, and their messages
-        // came again.
-        let is_orderly = ledger.mqtt.count(Ending::Disconnect) == ledger.mqtt.connections;
-        let least = if is_orderly { ours } else { theirs.min(ours) };
-        books.check("messages from the cloud completed", least, ours - least, theirs);
+}
+
+/// What became of messages from the cloud, by what their devices do with them.
+fn devicebound(record: &Record, populations: &[Population], ledger: &Ledger, books: &mut Books) {
+    // Where each connection ended in order, each confirmation over MQTT arrived; elsewhere some may not have, and their
+    // messages came again.
+    let is_orderly = ledger.mqtt.count(Ending::Disconnect) == ledger.mqtt.connections;
+    for (_, settle) in Settle::NAMES {
+        let (what, count): (_, fn(&TwoWay) -> u64) = match settle {
+            Settle::Complete => ("messages from the cloud completed", |hub| hub.c2d_completed),
+            Settle::Reject => ("messages from the cloud rejected", |hub| hub.c2d_rejected),
+            Settle::Abandon => ("messages from the cloud abandoned", |hub| hub.c2d_abandoned),
+        };
+        let theirs = ledger.hubs.values().map(|hub| count(&hub.two_way)).sum::<u64>();
+        let does = |population: &Population| population.chores.messages.is_some_and(|it| it.settle == settle);
+        let mut ours = Counts::default();
+        for (_, seen) in
+            populations.iter().zip(&record.populations).filter(|(population, _)| does(population))
+        {
+            ours.merge(&seen.step(StepKind::C2dReceive).all);
+        }
+        if ours.due > 0 || theirs > 0 {
+            let unsure = if is_orderly { 0 } else { ours.written };
+            let least = ours.acknowledged + ours.written - unsure;
+            // Of what is unsure, as much as there is; what is said of it is said only where the books differ.
+            let counted = least + theirs.saturating_sub(least).min(unsure);
+            let most = ours.acknowledged + ours.written + ours.unknown_total();
+            books.check(what, counted, most - counted, theirs);
+        }
     }
 }
 

@@ -147,6 +147,7 @@ pub(super) fn implicit_enrollment() -> Enrollment {
         enabled: true,
         allocation: None,
         reprovision: Default::default(),
+        initial_twin: None,
     }
 }
 
@@ -244,6 +245,7 @@ pub(super) fn enrollments(
             enabled: written.enabled.or(true),
             allocation: None,
             reprovision: written.reprovision.or(Default::default()),
+            initial_twin: written.initial_twin.clone(),
         })
         .collect()
 }

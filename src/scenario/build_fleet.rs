@@ -7,15 +7,15 @@ use crate::document::values::Refusal;
 use crate::document::{Diagnostic, Diagnostics, Given, Origin, Spanned};
 use crate::payload::Longest;
 use crate::plan::{
-    Arrival, Behave, Chores, Deadlines, Enrollment, Keys, Population, Protocol, Roster, SignWith, Skew,
-    Starts, TokenLife,
+    Arrival, Behave, Deadlines, Enrollment, Keys, Population, Protocol, Roster, SignWith, Skew, Starts,
+    TokenLife,
 };
 use crate::scenario::build::{Paths, refused, unknown_name};
 use crate::scenario::enrollment::Keys as WrittenKeys;
 use crate::scenario::fleet::{Fleet, Start};
 use crate::scenario::target::TargetKind;
 use crate::scenario::written::Scenario;
-use crate::scenario::{build_roster, build_telemetry, payload};
+use crate::scenario::{build_chores, build_roster, build_telemetry, payload};
 use crate::units::{show_count, spell_duration};
 
 const DEFAULT_KEEP_CONNECTION: Duration = Duration::from_secs(60);
@@ -105,7 +105,7 @@ fn population(
             connect: fleet.connect_deadline.or(deadlines.connect),
             send: fleet.send_deadline.or(deadlines.send),
         },
-        chores: chores(fleet, connect, diagnostics),
+        chores: build_chores::chores(fleet, connect, target, diagnostics),
         behave: behave(fleet, [provision, connect], diagnostics),
         token: token_life(fleet, diagnostics),
         skew: fleet.skew.or(Skew::None),
@@ -219,20 +219,6 @@ fn keep_alive(fleet: &Fleet, spoken: [Option<Protocol>; 2], diagnostics: &mut Di
         ))
     });
     keep_alive.or(fleet.behave.or(Behave::default()).habits().keep_alive)
-}
-
-/// What the devices do besides sending.
-fn chores(fleet: &Fleet, connect: Option<Protocol>, diagnostics: &mut Diagnostics) -> Chores {
-    if matches!(fleet.connect, Given::Broken) || connect.is_some_and(Protocol::is_mqtt) {
-        return fleet.chores.clone();
-    }
-    for (name, origin) in &fleet.chore_origins {
-        diagnostics.push(
-            Diagnostic::error(*origin, format!("`{name}` is for devices that are connected over mqtt"))
-                .help("remove it, or connect with mqtt or mqtt-ws: the HTTPS device API has no twins and no methods"),
-        );
-    }
-    Chores::default()
 }
 
 /// Whose habits the devices have.

@@ -12,6 +12,8 @@ const PAYLOADS: &str = "version = 1\n[fleet.devices]\ncount = 1\n[fleet.devices.
 const GROUP: &str = "version = 1\n[enrollment.plant]\ngroup_key = 'generated'\n[fleet.devices]\ncount = 1\n";
 const HUBS: &str = "version = 1\n[fleet.devices]\ncount = 1\n[emulator.hub.north]\n";
 const HTTPS: &str = "version = 1\nfleet.devices.count = 1\nfleet.devices.connect = 'https'\n";
+const ASKS: &str =
+    "version = 1\nfleet.devices.count = 1\nfleet.devices.connect = 'https'\nfleet.devices.c2d = {}\n";
 const TWINS: &str = "version = 1\n[fleet.devices]\ncount = 1\ntwin = {}\nmethods = {}\nc2d = {}\n";
 const AZURE: &str = "version = 1\n[target]\nkind = 'azure'\nid_scope = 'x'\nallow = ['*.azure-devices.net']\n\
     [enrollment.plant]\ngroup_key = 'stdin'\n[fleet.devices]\ncount = 1\n";
@@ -28,7 +30,7 @@ fn places() -> Vec<(&'static Table, &'static str, &'static [&'static str])> {
         (&keys::DEADLINE, "fleet.devices.deadline.", &[EMULATOR, AZURE]),
         (&keys::TWIN, "fleet.devices.twin.", &[TWINS]),
         (&keys::METHODS, "fleet.devices.methods.", &[TWINS]),
-        (&keys::C2D, "fleet.devices.c2d.", &[TWINS]),
+        (&keys::C2D, "fleet.devices.c2d.", &[TWINS, ASKS]),
         (&keys::TOKEN, "fleet.devices.token.", &[EMULATOR, AZURE]),
         (&keys::TELEMETRY, "fleet.devices.telemetry.", &[EMULATOR]),
         (&keys::ON_CHANGE, "fleet.devices.telemetry.on_change.", &[CHANGES]),

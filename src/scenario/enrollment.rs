@@ -8,7 +8,7 @@ use crate::document::schema::{MAX_NAME, is_name};
 use crate::document::source::{Origin, SourceId};
 use crate::document::values::{Refusal, listed, nearest, wrong_kind};
 use crate::document::{Diagnostic, Diagnostics, Given, Reader, Spanned};
-use crate::emulator::config::Reprovision;
+use crate::emulator::config::{InitialTwin, Reprovision};
 use crate::scenario::emulator::{Allocation, allocation};
 use crate::scenario::keys;
 
@@ -21,6 +21,7 @@ pub(super) struct Enrollment {
     pub(super) enabled: Given<bool>,
     pub(super) allocation: Given<Allocation>,
     pub(super) reprovision: Given<Reprovision>,
+    pub(super) initial_twin: Option<InitialTwin>,
     /// Keys that only the emulator understands, as far as they are there.
     pub(super) emulator_only: Vec<(&'static str, Origin)>,
 }
@@ -86,7 +87,7 @@ pub(super) fn read(name: String, reader: &Reader<'_>, diagnostics: &mut Diagnost
         }
         None => None,
     };
-    let emulator_only = ["enabled", "allocation", "hub", "reprovision"];
+    let emulator_only = ["enabled", "allocation", "hub", "reprovision", "initial_twin"];
     Enrollment {
         name,
         keys,
@@ -99,12 +100,28 @@ pub(super) fn read(name: String, reader: &Reader<'_>, diagnostics: &mut Diagnost
                 _ => Reprovision::Migrate,
             })
         }),
+        initial_twin: initial_twin(reader, diagnostics),
         emulator_only: emulator_only
             .into_iter()
             .filter(|key| reader.has(key))
             .map(|key| (key, reader.key_origin(key)))
             .collect(),
     }
+}
+
+/// What twins begin with; `None` after a complaint, too.
+fn initial_twin(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Option<InitialTwin> {
+    let table = reader.table("initial_twin", diagnostics)?;
+    let (tags, desired) = (table.json("tags", diagnostics), table.json("desired", diagnostics));
+    let initial = InitialTwin { tags: tags.or(Default::default()), desired: desired.or(Default::default()) };
+    if let Err(reason) = initial.check() {
+        diagnostics.push(
+            Diagnostic::error(reader.key_origin("initial_twin"), format!("no twin may be so: {reason}"))
+                .help("tags have 8 KB at most and desired properties 32 KB, ten levels deep, with names without `.`, `$` and blanks"),
+        );
+        return None;
+    }
+    Some(initial)
 }
 
 fn individual(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Option<Keys> {
@@ -228,7 +245,8 @@ pub(super) fn conceal_keys(node: &Node, diagnostics: &mut Diagnostics) {
         ["env", "file", "registration_id", "device_id", "hub", "allocation", "static", "reprovision"];
     match &node.value {
         Value::Table(entries) => {
-            for entry in entries {
+            // A twin is what devices and services may read; its own checks say what belongs there.
+            for entry in entries.iter().filter(|entry| entry.key != "initial_twin") {
                 let harmless = (HARMLESS.contains(&entry.key.as_str()) || is_path(&entry.key, &entry.node))
                     && !misused(&entry.key, &entry.node);
                 if !harmless || matches!(entry.node.value, Value::Table(_)) {

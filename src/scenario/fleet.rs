@@ -7,7 +7,7 @@ use crate::document::node::{Node, Text};
 use crate::document::source::Origin;
 use crate::document::values::{duration, durations, read_node};
 use crate::document::{Diagnostics, Given, Reader, Spanned};
-use crate::plan::{Arrival, Behave, Chores, MethodChores, OnChange, Protocol, SignWith, Skew, TwinChores};
+use crate::plan::{Arrival, Behave, MethodChores, OnChange, Protocol, Settle, SignWith, Skew, TwinChores};
 use crate::scenario::enrollment::check_name;
 use crate::scenario::{keys, payload};
 use crate::units::Rate;
@@ -38,8 +38,23 @@ pub(super) struct Fleet {
     pub(super) keep_connection: Given<Duration>,
     pub(super) telemetry: Option<Telemetry>,
     pub(super) chores: Chores,
+}
+
+/// What it does besides.
+#[derive(Debug)]
+pub(super) struct Chores {
+    pub(super) twin: Option<TwinChores>,
+    pub(super) methods: Option<MethodChores>,
+    pub(super) c2d: Option<C2d>,
     /// The tables that ask for them.
-    pub(super) chore_origins: Vec<(&'static str, Origin)>,
+    pub(super) origins: Vec<(&'static str, Origin)>,
+}
+
+/// How it takes messages from the cloud.
+#[derive(Debug)]
+pub(super) struct C2d {
+    pub(super) settle: Given<Settle>,
+    pub(super) poll_every: Given<Duration>,
 }
 
 /// When devices start.
@@ -116,11 +131,6 @@ pub(super) fn read(name: String, reader: &Reader<'_>, diagnostics: &mut Diagnost
         keep_connection: reader.duration("keep_connection", diagnostics),
         telemetry: reader.table("telemetry", diagnostics).map(|table| telemetry(&table, diagnostics)),
         chores: chores(reader, diagnostics),
-        chore_origins: ["twin", "methods", "c2d"]
-            .into_iter()
-            .filter(|name| !reader.is_absent(name))
-            .map(|name| (name, reader.key_origin(name)))
-            .collect(),
     }
 }
 
@@ -139,8 +149,16 @@ fn chores(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Chores {
         reply_after: table.duration("reply_after", diagnostics).or(Duration::ZERO),
         status: i32::try_from(table.count("status", diagnostics).or(200)).unwrap_or(200),
     });
-    let c2d = reader.table("c2d", diagnostics).map(|table| table.choice("settle", diagnostics));
-    Chores { twin, methods, takes_messages: c2d.is_some() }
+    let c2d = reader.table("c2d", diagnostics).map(|table| C2d {
+        settle: table.choice("settle", diagnostics).map(|name| Settle::by_name(name).unwrap_or_default()),
+        poll_every: table.duration("poll_every", diagnostics),
+    });
+    let origins = ["twin", "methods", "c2d"]
+        .into_iter()
+        .filter(|name| !reader.is_absent(name))
+        .map(|name| (name, reader.key_origin(name)))
+        .collect();
+    Chores { twin, methods, c2d, origins }
 }
 
 fn skew(reader: &Reader<'_>, diagnostics: &mut Diagnostics) -> Given<Skew> {

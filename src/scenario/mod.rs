@@ -21,6 +21,7 @@ use crate::units::{parse_duration, spell_duration};
 use target::TargetKind;
 
 mod build;
+mod build_chores;
 mod build_emulator;
 mod build_fleet;
 mod build_roster;
@@ -143,7 +144,7 @@ fn suit_protocols(resolved: &mut Vec<Resolved>, plan: &Plan) {
                     key.value = as_written(&key.value, population.token.renew_before);
                     true
                 }
-                "keep_connection" => is_https,
+                "keep_connection" | "c2d.poll_every" => is_https,
                 "telemetry.resend" => !is_https && confirms,
                 "telemetry.in_flight" if is_https => {
                     key.value = "1".to_owned();

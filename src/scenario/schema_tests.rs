@@ -226,7 +226,9 @@ fn kinds(shape: &Shape) -> Vec<&'static str> {
         Shape::Boolean => vec!["boolean"],
         Shape::Count { .. } => vec!["integer"],
         Shape::Texts | Shape::Durations { .. } | Shape::Array(_) => vec!["array"],
-        Shape::Table(_) | Shape::Tables(_) | Shape::Mapping(_) | Shape::Limits(..) => vec!["table"],
+        Shape::Table(_) | Shape::Tables(_) | Shape::Mapping(_) | Shape::Limits(..) | Shape::Free(_) => {
+            vec!["table"]
+        }
         Shape::Text
         | Shape::Duration { .. }
         | Shape::Rate
@@ -248,7 +250,7 @@ fn wrong(shape: &'static Shape) -> Vec<Json> {
         STRINGS.into_iter().filter(|text| !right.contains(text)).map(Json::from).collect()
     };
     match shape {
-        Shape::Text | Shape::Boolean => {}
+        Shape::Text | Shape::Boolean | Shape::Free(_) => {}
         Shape::Texts => wrong.extend([json!([1]), json!(["a", 1])]),
         Shape::Count { min, max } => {
             wrong.push(json!(*min as i64 - 1));
@@ -490,6 +492,8 @@ impl Choices<'_> {
             Shape::Mapping(_) => {
                 self.pick(&[json!({}), json!({ "failed.share": "= 0 %", "x": "${env:TEXT}" })])
             }
+            // What no twin may hold is for the readers to know, as is what no JSON has.
+            Shape::Free(_) => self.pick(&[json!({}), json!({ "a": [1, { "b": 0.5 }], "c": "${env:TEXT}" })]),
             Shape::Any(shapes) => {
                 let shape = &shapes[self.below(shapes.len())];
                 self.value(shape, key)

@@ -15,6 +15,7 @@ use muster::scenario;
 use muster::step::{Class, Milestone, StepKind, View};
 use muster::time::UnixTime;
 
+mod devicebound;
 mod mqtt;
 mod tokens;
 mod truth;

@@ -247,6 +247,14 @@ const CHORES: [&str; 3] = [
     "twin = { report = 'on-connect' }\nmethods = {}",
 ];
 
+/// The same over HTTPS.
+const HTTPS_CHORES: [&str; 4] = [
+    "",
+    "c2d = { poll_every = '1s' }",
+    "c2d = { settle = 'reject', poll_every = '4s' }",
+    "c2d = { settle = 'abandon', poll_every = '300ms' }",
+];
+
 /// A small fleet among faults, all drawn from `seed`, and how it is played.
 fn faulty(seed: u64) -> (String, Options) {
     let mut stream = rng::stream(seed, "faults", 0, Purpose::Service);
@@ -284,7 +292,7 @@ fn faulty(seed: u64) -> (String, Options) {
             false => String::new(),
         };
         let besides = match protocol.as_str() {
-            "https" => String::new(),
+            "https" => HTTPS_CHORES[chores.below(HTTPS_CHORES.len() as u64) as usize].to_owned(),
             _ => CHORES[chores.below(CHORES.len() as u64) as usize].to_owned(),
         };
         fleets += &format!(
@@ -329,6 +337,7 @@ fn faulty(seed: u64) -> (String, Options) {
 /// Plays so many runs among faults; every step of each has one outcome, and both parties counted the same.
 fn assert_no_message_is_lost(seeds: std::ops::Range<u64>) {
     let (mut books, mut refused) = (Counts::default(), 0);
+    let mut settled = Counts::default();
     for seed in seeds {
         let (text, options) = faulty(seed);
         let run = play(&text, &options);
@@ -341,6 +350,7 @@ fn assert_no_message_is_lost(seeds: std::ops::Range<u64>) {
         let worst = run.record.pace.worst().map_or(0.0, |worst| worst.window.error());
         assert_eq!(worst, 0.0, "seed {seed}: {options:?}\n{text}");
         books.merge(&total.step(StepKind::Send).all);
+        settled.merge(&total.step(StepKind::C2dReceive).all);
         refused += total.step(StepKind::Register).all.failed_with(Class::Unauthorized);
     }
     // The faults are such that much goes wrong, and not everything.
@@ -350,6 +360,9 @@ fn assert_no_message_is_lost(seeds: std::ops::Range<u64>) {
     assert!(causes >= 3, "{books:?}");
     assert!(books.failed_with(Class::Throttled) > 0, "{books:?}");
     assert!(books.not_sent_total() > 0 && refused > 0, "{books:?}, {refused}");
+    // Messages from the cloud are written over MQTT and settled over HTTPS, where some questions are refused.
+    assert!(settled.written > 1_000 && settled.acknowledged > 1_000, "{settled:?}");
+    assert!(settled.retried_total() > 100, "{settled:?}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::azure::mqtt::WEBSOCKET_PATH;
 use crate::azure::sas::{dps_resource, hub_resource};
 use crate::device::dps::https::DpsHttps;
 use crate::device::dps::mqtt::{DpsMqtt, Opening as DpsOpening};
-use crate::device::hub::https::{Headers, HubHttps};
+use crate::device::hub::https::{Headers, HubHttps, Opening as HttpsOpening};
 use crate::device::hub::mqtt::{HubMqtt, Opening};
 use crate::device::hub::{Envelope, Message};
 use crate::net::mqtt::{self as net, Connack, ConnectReturnCode, Packet, PacketStream, Suback};
@@ -348,7 +348,9 @@ fn a_hub_over_https_sees_nodes_sdk() {
         let (near, mut far) = tokio::io::duplex(64 * 1_024);
         let token = Secret::new(b"token".to_vec());
         let habits = &Behave::Node.habits().hub;
-        let hub = HubHttps::new(Bytes::Memory(near), "hub.net", ID, &token, habits).await;
+        let opening =
+            HttpsOpening { host: "hub.net", device_id: ID, token: &token, habits, takes_messages: false };
+        let hub = HubHttps::new(Bytes::Memory(near), opening).await;
         let mut hub = hub.expect("a connection");
         let payload = Payload::json("{}").expect("a template");
         let headers = Headers::of(&payload);

@@ -1,13 +1,15 @@
-//! A hub over HTTPS: one request at a time, 204 confirms a message.
+//! A hub over HTTPS: one request at a time, 204 confirms a message; and messages from the cloud, which a device has to ask for.
 
 use bytes::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
-use hyper::{Method, Request, Uri};
+use hyper::{Method, Request, StatusCode, Uri};
 
 use super::{Event, Message, refusal};
 use crate::azure::{dps, hub};
+use crate::device::devicebound::LockToken;
 use crate::device::habits::HubHabits;
-use crate::net::http::{self, Body, HttpConnection};
+use crate::device::two_way::Settle;
+use crate::net::http::{self, Answer, Body, HttpConnection};
 use crate::net::stream::Stream;
 use crate::payload::Payload;
 use crate::step::{Class, Failure};
@@ -21,31 +23,68 @@ pub struct HubHttps {
     path: Uri,
     authorization: HeaderValue,
     habits: &'static HubHabits,
-    /// The message under way.
-    sequence: Option<u64>,
+    under_way: Option<UnderWay>,
+    /// For devices that take messages from the cloud.
+    devicebound: Option<Box<Devicebound>>,
+}
+
+/// The request whose answer is waited for.
+#[derive(Debug, Clone, Copy)]
+enum UnderWay {
+    /// The message of that number.
+    Message(u64),
+    /// Whether there is a message for the device.
+    Question,
+    /// What becomes of it.
+    Settlement,
+}
+
+struct Devicebound {
+    /// Without query.
+    path: String,
+    question: Uri,
+}
+
+/// Who uses a connection.
+pub struct Opening<'a> {
+    /// The hub's name as DPS wrote it.
+    pub host: &'a str,
+    /// The device's id there.
+    pub device_id: &'a str,
+    /// Its token.
+    pub token: &'a Secret,
+    /// What it does.
+    pub habits: &'static HubHabits,
+    /// Whether it takes messages from the cloud.
+    pub takes_messages: bool,
 }
 
 impl HubHttps {
-    /// Uses `stream`, which leads to the hub `host` (as DPS wrote it).
+    /// Uses `stream`, which leads to the hub.
     ///
     /// # Errors
     /// When the host cannot stand in a header, or the id in a path.
-    pub async fn new(
-        stream: Stream,
-        host: &str,
-        device_id: &str,
-        token: &Secret,
-        habits: &'static HubHabits,
-    ) -> Result<Self, Failure> {
-        let path = Uri::try_from(hub::events_path_at(device_id, habits.api_version))
-            .map_err(|error| Failure::new(Class::BadAnswer, &format!("the device id is no path: {error}")))?;
+    pub async fn new(stream: Stream, opening: Opening<'_>) -> Result<Self, Failure> {
+        let Opening { host, device_id, token, habits, takes_messages } = opening;
+        let devicebound = match takes_messages {
+            true => {
+                let path = hub::devicebound_path(device_id);
+                let question = uri(&format!("{path}?api-version={}", habits.api_version))?;
+                Some(Box::new(Devicebound { path, question }))
+            }
+            false => None,
+        };
         Ok(Self {
-            connection: HttpConnection::new(stream).await?,
+            connection: match takes_messages {
+                true => HttpConnection::for_large_heads(stream).await?,
+                false => HttpConnection::new(stream).await?,
+            },
             host: http::header_value(host.as_bytes())?,
-            path,
+            path: uri(&hub::events_path_at(device_id, habits.api_version))?,
             authorization: authorization(token)?,
             habits,
-            sequence: None,
+            under_way: None,
+            devicebound,
         })
     }
 
@@ -58,9 +97,50 @@ impl HubHttps {
         Ok(())
     }
 
-    /// Whether a message can be handed over now.
+    /// Whether a request can be handed over now.
     pub fn can_send(&self) -> bool {
-        self.sequence.is_none() && self.connection.is_open()
+        self.under_way.is_none() && self.connection.is_open()
+    }
+
+    /// Asks whether there is a message for the device; [`Event::Asked`] has the answer. Nothing happens for a device that takes
+    /// none.
+    pub fn ask(&mut self, clock: &Clock) {
+        let Some(devicebound) = &self.devicebound else { return };
+        let request = self.plain_request(Method::GET, devicebound.question.clone());
+        self.connection.start(clock, request);
+        self.under_way = Some(UnderWay::Question);
+    }
+
+    /// Says what becomes of a message that the hub gave out; [`Event::Settled`] has the answer. Nothing happens for a device
+    /// that takes none.
+    ///
+    /// # Errors
+    /// When the lock token cannot stand in a path; nothing is sent then.
+    pub fn settle(&mut self, clock: &Clock, lock_token: &str, how: Settle) -> Result<(), Failure> {
+        let Some(devicebound) = &self.devicebound else { return Ok(()) };
+        let (method, below, reject) = match how {
+            Settle::Complete => (Method::DELETE, "", ""),
+            Settle::Reject => (Method::DELETE, "", "&reject"),
+            Settle::Abandon => (Method::POST, "/abandon", ""),
+        };
+        let path = hub::locked_path(&devicebound.path, lock_token);
+        let target = uri(&format!("{path}{below}?api-version={}{reject}", self.habits.api_version))?;
+        let request = self.plain_request(method, target);
+        self.connection.start(clock, request);
+        self.under_way = Some(UnderWay::Settlement);
+        Ok(())
+    }
+
+    /// One without a body.
+    fn plain_request(&self, method: Method, target: Uri) -> Request<Body> {
+        let mut request = Request::new(Body::sized(Bytes::new()));
+        *request.method_mut() = method;
+        *request.uri_mut() = target;
+        let headers = request.headers_mut();
+        headers.insert(header::HOST, self.host.clone());
+        headers.insert(header::AUTHORIZATION, self.authorization.clone());
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(self.habits.agent));
+        request
     }
 
     /// Hands a message over; an [`Event`] tells what comes of it.
@@ -95,46 +175,102 @@ impl HubHttps {
             headers.insert(property.name.clone(), value);
         }
         self.connection.start(clock, request);
-        self.sequence = Some(message.sequence);
+        self.under_way = Some(UnderWay::Message(message.sequence));
         Ok(())
     }
 
     /// Waits for the next event. Dropping the future loses nothing.
     pub async fn event(&mut self, clock: &Clock) -> Event {
         let answer = self.connection.answer().await;
-        let Some(sequence) = self.sequence.take() else {
-            return Event::Lost { failure: self.connection.take_broken(), unsent: Vec::new() };
+        let Some(under_way) = self.under_way.take() else {
+            let failure = self.connection.take_broken();
+            return Event::Lost { failure, unsent: Vec::new(), is_aside_unsent: false };
         };
-        match answer {
-            Some(Ok(answer)) if answer.status.is_success() => {
-                Event::Acknowledged { sequence, started: answer.started, finished: answer.finished }
+        let answer = match answer {
+            Some(Ok(answer)) => answer,
+            Some(Err(trouble)) => return under_way.lost(Some(trouble.failure), trouble.sent.is_none()),
+            None => return under_way.lost(None, true),
+        };
+        let failure = (!answer.status.is_success()).then(|| refused(&answer, clock));
+        let (started, finished) = (answer.started, answer.finished);
+        match (under_way, failure) {
+            (UnderWay::Message(sequence), None) => Event::Acknowledged { sequence, started, finished },
+            (UnderWay::Message(sequence), Some(failure)) => {
+                Event::Refused { sequence, failure, started, finished }
             }
-            Some(Ok(answer)) => {
-                let mut failure = refusal(answer.status.as_u16(), &answer.body);
-                failure.retry_after = answer
-                    .headers
-                    .get(header::RETRY_AFTER)
-                    .and_then(|value| value.to_str().ok())
-                    .and_then(|value| dps::parse_retry_after(value, clock.wall()));
-                Event::Refused { sequence, failure, started: answer.started, finished: answer.finished }
+            (UnderWay::Question, failure) => {
+                let answer = failure.map_or_else(|| lock_token(&answer), Err);
+                Event::Asked { answer, started, finished }
             }
-            Some(Err(trouble)) => {
-                let unsent = if trouble.sent.is_none() { vec![sequence] } else { Vec::new() };
-                Event::Lost { failure: Some(trouble.failure), unsent }
+            (UnderWay::Settlement, mut failure) => {
+                if let Some(failure) = &mut failure
+                    && answer.status == StatusCode::PRECONDITION_FAILED
+                {
+                    failure.class = Class::LockLost;
+                }
+                Event::Settled { failure, started, finished }
             }
-            None => Event::Lost { failure: None, unsent: vec![sequence] },
         }
     }
 
     /// Whether the connection has ended while nothing was under way.
     pub fn is_over(&self) -> bool {
-        self.sequence.is_none() && !self.connection.is_open()
+        self.under_way.is_none() && !self.connection.is_open()
     }
 
     /// Ends the connection in order.
     pub async fn close(self) {
         self.connection.close().await;
     }
+}
+
+impl UnderWay {
+    /// The connection is gone.
+    ///
+    /// * `is_unsent`: the request was certainly never written
+    fn lost(self, failure: Option<Failure>, is_unsent: bool) -> Event {
+        let (unsent, is_aside_unsent) = match self {
+            Self::Message(sequence) if is_unsent => (vec![sequence], false),
+            Self::Message(_) => (Vec::new(), false),
+            Self::Question | Self::Settlement => (Vec::new(), is_unsent),
+        };
+        Event::Lost { failure, unsent, is_aside_unsent }
+    }
+}
+
+/// Why the hub refused, and how long it asks to wait.
+fn refused(answer: &Answer, clock: &Clock) -> Failure {
+    let mut failure = refusal(answer.status.as_u16(), &answer.body);
+    failure.retry_after = answer
+        .headers
+        .get(header::RETRY_AFTER)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| dps::parse_retry_after(value, clock.wall()));
+    failure
+}
+
+/// What names the message that the hub gave out, if it gave one.
+fn lock_token(answer: &Answer) -> Result<Option<LockToken>, Failure> {
+    if answer.status == StatusCode::NO_CONTENT {
+        return Ok(None);
+    }
+    let token = answer.headers.get(header::ETAG).and_then(|value| value.to_str().ok());
+    let token =
+        token.map(|token| token.trim_matches('"')).filter(|token| (1..=MAX_TOKEN).contains(&token.len()));
+    match token {
+        Some(token) => Ok(Some(token.into())),
+        None => {
+            Err(Failure::new(Class::BadAnswer, "a message from the cloud without the ETag that settles it"))
+        }
+    }
+}
+
+/// Characters of a lock token; the hub's are GUIDs.
+const MAX_TOKEN: usize = 256;
+
+fn uri(text: &str) -> Result<Uri, Failure> {
+    Uri::try_from(text)
+        .map_err(|error| Failure::new(Class::BadAnswer, &format!("an id that is no path: {error}")))
 }
 
 /// Headers that are the same in every message of one kind.

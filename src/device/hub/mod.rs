@@ -2,6 +2,7 @@
 
 use crate::azure::hub::{ErrorBody, HubError};
 use crate::azure::protocol::Protocol;
+use crate::device::devicebound::LockToken;
 use crate::net::mqtt::Publish;
 use crate::payload::{Payload, Rendered};
 use crate::step::{Class, Exchange, Failure};
@@ -158,6 +159,24 @@ pub enum Event {
         /// When the confirmation was decoded.
         finished: Instant,
     },
+    /// HTTPS: the hub answered whether it has a message for the device.
+    Asked {
+        /// What settles the message, if there is one.
+        answer: Result<Option<LockToken>, Failure>,
+        /// When the question was handed over.
+        started: Instant,
+        /// When the answer was decoded.
+        finished: Instant,
+    },
+    /// HTTPS: the hub answered what the device said of such a message.
+    Settled {
+        /// Why it is not settled, if it is not.
+        failure: Option<Failure>,
+        /// When that was handed over.
+        started: Instant,
+        /// When the answer was decoded.
+        finished: Instant,
+    },
     /// The device told that it is there: a moment to look what else may be due.
     Pinged,
     /// The hub sent something of its own accord; it is confirmed, if that was asked for.
@@ -184,6 +203,8 @@ pub enum Event {
         failure: Option<Failure>,
         /// Numbers of messages that were certainly never written: they may go again.
         unsent: Vec<u64>,
+        /// HTTPS: whether that holds for a request under way that was no message of the device.
+        is_aside_unsent: bool,
     },
 }
 

@@ -224,7 +224,10 @@ impl HubMqtt {
         if let Some(message) = self.aside.as_mut().and_then(|aside| aside.early.pop_front()) {
             return Poll::Ready(Event::Arrived { message: Box::new(message), at: clock.now() });
         }
-        let lost = |failure| Poll::Ready(Event::Lost { failure: Some(failure), unsent: Vec::new() });
+        let lost = |failure| {
+            let failure = Some(failure);
+            Poll::Ready(Event::Lost { failure, unsent: Vec::new(), is_aside_unsent: false })
+        };
         match self.session.poll_next(context, clock) {
             Poll::Pending if self.session.is_written() => {
                 let Some(message) = self.unwritten.pop_front() else {

@@ -96,6 +96,13 @@ fn colour_on_a_wide_terminal() {
     insta::assert_snapshot!(shown(Story::Healthy, 100, true).replace('\u{1b}', "ESC"));
 }
 
+#[test]
+fn what_nothing_confirms_has_a_count_and_no_row_of_dashes() {
+    for width in [80, 100] {
+        insta::assert_snapshot!(format!("messages_{width}"), shown(Story::Messages, width, false));
+    }
+}
+
 /// With percentiles that were asked for.
 fn with_percentiles(percents: &[f64], width: usize) -> String {
     let result = result(Story::Failing);

@@ -53,6 +53,12 @@ pub static ENROLLMENT: Table = Table {
             "For the emulator: what happens to a device that registers again; migrate by default.",
         )
         .default("\"migrate\""),
+        Key::new(
+            "initial_twin",
+            Shape::Table(&INITIAL_TWIN),
+            "{ tags = { site = \"plant-1\" }, desired = { interval_s = 30 } }",
+            "For the emulator: what the devices' twins begin with when they are assigned to a hub for the first time; nothing by default.",
+        ),
     ],
     later: &[],
     one_of: &[OneOf::exactly(
@@ -60,6 +66,28 @@ pub static ENROLLMENT: Table = Table {
         "an enrollment is a group or one individual device",
         "for the emulator: group_key = \"generated\"; else group_key = { env = \"GROUP_KEY\" }",
     )],
+};
+
+/// `initial_twin` of an enrollment.
+pub(super) static INITIAL_TWIN: Table = Table {
+    name: "[enrollment.NAME.initial_twin]",
+    about: "What twins begin with: { tags = { ... }, desired = { ... } }, whose tables hold what JSON would.",
+    keys: &[
+        Key::new(
+            "tags",
+            Shape::Free("a tag"),
+            "{ site = \"plant-1\" }",
+            "Tags, which devices do not see; at most 8 KB.",
+        ),
+        Key::new(
+            "desired",
+            Shape::Free("a desired property"),
+            "{ interval_s = 30 }",
+            "Desired properties, which devices find when they read their twins; at most 32 KB.",
+        ),
+    ],
+    later: &[],
+    one_of: &[],
 };
 
 /// `individual` of an enrollment.

@@ -122,7 +122,7 @@ pub static FLEET: Table = Table {
             "c2d",
             Shape::Table(&C2D),
             "{ settle = \"complete\" }",
-            "Over mqtt: the devices take messages from the cloud, in the step c2d_receive; not by default.",
+            "The devices take messages from the cloud, in the step c2d_receive: as they come over mqtt, by asking for them over https; not by default.",
         ),
         Key::new(
             "telemetry",
@@ -333,15 +333,25 @@ pub static C2D: Table = Table {
     keys: &[
         Key::new(
             "settle",
-            Shape::Choice { names: &["complete"], later: &["reject", "abandon"] },
+            Shape::Choice { names: &["complete", "reject", "abandon"], later: &[] },
             "\"complete\"",
-            "What becomes of a message that arrived: complete by default. Over mqtt a device can do nothing else.",
+            "What becomes of a message that arrived: complete by default, and over mqtt a device can do nothing else. reject has the hub put it away as dead; with abandon it comes again, until the hub has given it out ten times.",
         )
         .default("\"complete\""),
+        Key::new(
+            "poll_every",
+            POLL_INTERVAL,
+            "\"30s\"",
+            "For connect = \"https\": how long after the hub had no message a device asks again, the first time when it has connected; after a message it asks at once, unless that was abandoned. 25m by default, the least that Azure wants of devices.",
+        )
+        .default("\"25m\""),
     ],
     later: &[],
     one_of: &[],
 };
+
+/// Shorter ones would be a loop rather than a device.
+const POLL_INTERVAL: Shape = Shape::Duration { min: Duration::from_millis(100), max: MAX_DURATION };
 
 /// Shorter ones would be renewed all the time, for a token says whole seconds.
 const LIFETIME: Shape = Shape::Duration { min: Duration::from_secs(5), max: MAX_DURATION };
