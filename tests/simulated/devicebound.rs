@@ -266,6 +266,7 @@ fn scripted(chores: &str, questions: &[&'static str], settlements: &[&'static st
             epoch: clock.now(),
             threads: 1,
             narrator: None,
+            witness: None,
         };
         let (_command, commands) = tokio::sync::watch::channel(Command::Run);
         let share = Share { thread: 0, clock, network: Network::Memory(network), commands };
