@@ -19,6 +19,7 @@ pub mod arrival;
 pub mod load;
 pub mod place;
 pub mod roster;
+pub mod shard;
 pub mod telemetry;
 pub mod threshold;
 
@@ -28,6 +29,7 @@ pub use crate::device::two_way::{Chores, MethodChores, TwinChores};
 pub use arrival::{Arrival, Starts};
 pub use place::Place;
 pub use roster::{IdPattern, Roster};
+pub use shard::Shard;
 pub use telemetry::{Offset, OnChange, Rhythm, Telemetry};
 pub use threshold::{Gate, Threshold};
 
@@ -58,6 +60,8 @@ pub struct Plan {
     pub gates: Vec<Gate>,
     /// Whether devices tell on standard error what they do.
     pub narrate: bool,
+    /// Which of the devices are carried out here; a scenario does not say.
+    pub shard: Shard,
 }
 
 /// Where the load goes.
