@@ -1,0 +1,79 @@
+//! What a merged result says of its shards.
+
+use super::table::{Look, Page, columns, figure, left, nanos, right, safe};
+use crate::result::file::{Estimate, Figure, Merged, OffsetBy, ShardFigure, Spread, SpreadFigure};
+use crate::result::merge;
+
+/// The merged figures with the smallest and the largest of a shard, and the shards that differ.
+pub(super) fn table(page: &mut Page, merged: &Merged) {
+    let width = if page.width() >= 96 { 11 } else { 10 };
+    let label_width = page.width() - 6 * width;
+    let heads: String =
+        ["p50", "least", "most", "p99", "least", "most"].iter().map(|head| right(head, width)).collect();
+    let title = page.paint(Look::Heading, &left("Over shards", label_width));
+    let head = format!("{title}{}", page.paint(Look::Dim, &heads));
+    page.line("");
+    page.line(&head);
+    for spread in &merged.spread {
+        let cells: String =
+            [&spread.p50, &spread.p99].into_iter().flat_map(cells).map(|cell| right(&cell, width)).collect();
+        let label = format!("  {}", safe(&spread.kind).replace('_', " "));
+        if columns(&label) < label_width {
+            page.line(&format!("{}{cells}", left(&label, label_width)));
+        } else {
+            page.line(&label);
+            page.line(&format!("{}{cells}", left("", label_width)));
+        }
+    }
+    for text in different(merged) {
+        page.wrapped("  ! ", &text, Look::Warning);
+    }
+    page.wrapped("  ", &began(merged), Look::Plain);
+}
+
+fn cells(figures: &SpreadFigure) -> [String; 3] {
+    [figures.merged, figures.least, figures.most].map(figure)
+}
+
+/// A sentence for each figure in which a shard differs from all together.
+pub(super) fn different(merged: &Merged) -> Vec<String> {
+    let of =
+        |spread: &Spread, name: &str, figures: &SpreadFigure, which: fn(&ShardFigure) -> Option<Estimate>| {
+            let one = |index: &u32| {
+                let shard = merged.shards.iter().find(|shard| shard.index == *index);
+                let own = shard.and_then(|shard| shard.figures.iter().find(|own| own.kind == spread.kind));
+                let value: Option<Figure> = own.and_then(which).map(|estimate| estimate.value);
+                format!(
+                    "shard {index} differs: {} {name} {}, of all {}; more than chance makes",
+                    safe(&spread.kind).replace('_', " "),
+                    figure(value),
+                    figure(figures.merged)
+                )
+            };
+            figures.differ.iter().map(one).collect::<Vec<_>>()
+        };
+    let each = merged.spread.iter().flat_map(|spread| {
+        let mut texts = of(spread, "p50", &spread.p50, |figure| figure.p50);
+        texts.extend(of(spread, "p99", &spread.p99, |figure| figure.p99));
+        texts
+    });
+    each.collect()
+}
+
+/// How many shards there are, and how far apart they began.
+pub(super) fn began(merged: &Merged) -> String {
+    let there = merged.shards.len();
+    let missing = match merged.missing.as_slice() {
+        [] => String::new(),
+        missing => format!(" ({} missing)", merge::shards(missing)),
+    };
+    let clock = match merged.offset_by {
+        OffsetBy::MonotonicClock => "by the clock of the machine that they share",
+        OffsetBy::WallClocks => "by their machines' wall clocks, which are as good as they were set",
+    };
+    format!(
+        "{there} of {} shards{missing}; they began within {} of each other, {clock}",
+        merged.count,
+        nanos(merged.offset_ns)
+    )
+}
