@@ -16,6 +16,7 @@ use muster::step::{Class, Milestone, StepKind, View};
 use muster::time::UnixTime;
 
 mod mqtt;
+mod shards;
 mod tokens;
 mod truth;
 mod two_way;
