@@ -71,9 +71,9 @@ pub(super) fn began(merged: &Merged) -> String {
         OffsetBy::MonotonicClock => "by the clock of the machine that they share",
         OffsetBy::WallClocks => "by their machines' wall clocks, which are as good as they were set",
     };
-    format!(
-        "{there} of {} shards{missing}; they began within {} of each other, {clock}",
-        merged.count,
-        nanos(merged.offset_ns)
-    )
+    let apart = match merged.offset_ns {
+        0 => "at the same instant".to_owned(),
+        apart => format!("within {} of each other", nanos(apart)),
+    };
+    format!("{there} of {} shards{missing}; they began {apart}, {clock}", merged.count)
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-use super::coordinate::{Book, Keeper, Progress, Signals, Watcher};
+use super::coordinate::{Book, Keeper, Progress, Signals, Start, Watcher};
 use super::{Finished, Options, RunError, guard, keys, machine, merge, preflight};
 use crate::emulator::channel::Lines;
 use crate::fleet::Report;
@@ -171,7 +171,10 @@ fn carry_out(
     folder: &Path,
 ) -> Result<Finished, RunError> {
     watcher.watch_others(async |signals, interrupts| shards.prepare(signals, interrupts).await)?;
-    let zero = watcher.wait(options.start, progress)? + RUN_UP;
+    let mut zero = watcher.wait(options.start, progress)?;
+    if options.start == Start::Now {
+        zero += RUN_UP;
+    }
     let clock = Clock::machine();
     let started = clock.wall() + zero.since(clock.now());
     let mut files = Growing::create(folder, started)?;

@@ -18,6 +18,7 @@ use crate::record::{Durations, Latency, PopulationRecord, Record};
 use crate::result::file::{Ended, Facts, Judgement, ThresholdOutcome, Verdict};
 use crate::result::merge::shards;
 use crate::step::{Class, StepKind};
+use crate::text::Untrusted;
 use crate::units::{show_count, show_duration};
 
 /// Exit code of a run that passed.
@@ -94,7 +95,11 @@ pub fn judge_merged(
         parts.iter().filter(move |(.., judged)| judged.as_ref().is_some_and(|j| j.verdict == verdict))
     };
     let told = |(index, _, judged): &(u32, Ended, Option<Judgement>)| {
-        let reason = judged.as_ref().and_then(|judged| judged.reasons.first()).map_or("", String::as_str);
+        let mut reason = judged.as_ref().and_then(|judged| judged.reasons.first()).map_or("", String::as_str);
+        // What would be cut off in its middle does without its last sentence, which is advice.
+        if reason.chars().count() > Untrusted::MAX_CHARS - 20 {
+            reason = reason.rsplit_once(". ").map_or(reason, |(reason, _)| reason);
+        }
         format!("Shard {index}: {reason}")
     };
     let mut void: Vec<String> = Vec::new();
