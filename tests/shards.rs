@@ -266,6 +266,33 @@ fn a_process_that_dies_is_named_and_the_others_come_to_their_end() {
 }
 
 #[test]
+fn a_threshold_of_the_whole_ends_all_processes_and_one_of_a_shard_ends_nothing() {
+    let place = Place::new();
+    let text = SMALL.replace("seed = 7\n", "seed = 7\nduration = \"60s\"\n").replace("messages = 3\n", "");
+    // A DPS that admits one registration a minute: all others fail at their deadline.
+    let text = text
+        .replace("\"send.acknowledged.count\" = \"= 123\"\n", "")
+        .replace("\"= 0 %\"", "{ limit = \"= 0 %\", abort_after = \"1s\" }")
+        .replace("assign = \"0s\"", "assign = \"0s\"\nregistrations = \"1/min\"")
+        .replace("[fleet.devices]\n", "[fleet.devices]\ndeadline.register = \"1s\"\n");
+    let scenario = place.write("hopeless.toml", &text);
+    let ran = place.run(&[&scenario, "--processes", "2"]);
+    let (_, result) = &ran.results[0];
+    assert_eq!(result["facts"]["ended"], "aborted", "{ran:?}");
+    assert!(matches!(ran.code, Some(99 | 97)), "{ran:?}");
+    ran.shows(&["Ended early by the threshold `failed.share = 0 %`", "keeps the scenario's limits"]);
+    let short = text.replace("\"60s\"", "\"6s\"").replace("-{run}", "");
+    let scenario = place.write("short.toml", &short);
+    let part = place.run(&[&scenario, "--shard", "0/2", "-o", "part"]);
+    assert!(matches!(part.code, Some(0 | 97)), "{part:?}");
+    assert_eq!(place.results("part")[0].1["facts"]["ended"], "completed");
+    place
+        .finish(place.muster(&["check", &scenario, "--shard", "0/2"]))
+        .ends_with(0)
+        .shows(&["Each of the 2 shards has an emulator of its own, which keeps the scenario's limits"]);
+}
+
+#[test]
 fn processes_end_when_the_run_is_killed() {
     let place = Place::new();
     let (running, children) = long(&place);

@@ -77,3 +77,67 @@ pub(super) fn began(merged: &Merged) -> String {
     };
     format!("{there} of {} shards{missing}; they began {apart}, {clock}", merged.count)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Options, json, markdown, render};
+    use crate::result::file::{ShardPart, Verdict};
+    use crate::result::samples::{Story, result};
+
+    fn merged() -> Merged {
+        let nanos = |micros: u64| Figure::Nanos(micros * 1_000);
+        let shard = |index, p99| ShardPart {
+            index,
+            verdict: Some(Verdict::Part),
+            started: "2026-01-31T12:00:00Z".to_owned(),
+            offset_ns: 0,
+            duration_ns: 10_000_000_000,
+            devices: 340,
+            messages: 1_700,
+            lateness_p99: None,
+            figures: vec![ShardFigure {
+                kind: "send".to_owned(),
+                of: 1_700,
+                p50: None,
+                p99: Some(Estimate { value: nanos(p99), low: nanos(p99 - 100), high: nanos(p99 + 100) }),
+            }],
+        };
+        Merged {
+            count: 4,
+            missing: vec![2],
+            offset_ns: 1_500_000,
+            offset_by: OffsetBy::WallClocks,
+            shards: vec![shard(0, 4_800), shard(1, 9_000), shard(3, 4_900)],
+            spread: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_spread_over_shards_and_who_differs_is_in_every_report() {
+        let mut result = result(Story::Healthy);
+        result.set_merged(merged());
+        for width in [80, 100] {
+            let text = render(&result, &Options { width, colour: false, directory: None });
+            assert!(text.lines().all(|line| columns(line) <= width), "{text}");
+            let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            for told in [
+                "Over shards p50 least most p99 least most",
+                "4.80 ms 9.00 ms",
+                "! shard 1 differs: send p99 9.00 ms, of all",
+                "3 of 4 shards (shard 2 missing); they began within 1.50 ms of each other, by their machines' wall clocks",
+            ] {
+                assert!(flat.contains(told), "`{told}` is missing:\n{text}");
+            }
+            assert!(!flat.contains("shard 0 differs") && !flat.contains("shard 3 differs"), "{text}");
+        }
+        let table = markdown::render(&result, &result.usual_percentiles());
+        assert!(
+            table.contains("| what | p50 | least | most | p99 | least | most |")
+                && table.contains("shard 1 differs")
+        );
+        let figures = json::render(&result, &result.usual_percentiles());
+        let figures: serde_json::Value = serde_json::from_str(&figures).expect("JSON");
+        assert_eq!(figures["shards"]["missing"][0], 2);
+    }
+}
