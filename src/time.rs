@@ -103,6 +103,13 @@ impl UnixTime {
         format!("{timestamp:.precision$}", precision = usize::from(fraction_digits))
     }
 
+    /// Reads RFC 3339 as [`Self::to_rfc3339`] writes it, or with an offset: `2026-01-31T13:00:00+01:00`. `None` if that is not
+    /// what the text is, or before 1970.
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        let timestamp: jiff::Timestamp = text.parse().ok()?;
+        u64::try_from(timestamp.as_nanosecond()).ok().map(Self)
+    }
+
     /// For file names: `20260131T120000Z`.
     pub fn to_basic(self) -> String {
         let text = self.to_rfc3339(0);

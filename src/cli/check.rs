@@ -6,11 +6,13 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 use serde_json::json;
 
+use super::split::Split;
 use super::{exit, terminal};
 use crate::document::resolve::ResolvedOrigin;
+use crate::plan::Target;
 use crate::plan::load::Load;
 use crate::report::plan::{self, Checked};
-use crate::run::{machine, preflight};
+use crate::run::{emulators_of_their_own, machine, preflight, tell};
 use crate::scenario;
 
 /// Arguments of `muster check`.
@@ -27,6 +29,9 @@ pub(super) struct Arguments {
     /// Seed of everything drawn: same seed, same run
     #[arg(long, env = "MUSTER_SEED")]
     seed: Option<u64>,
+
+    #[command(flatten)]
+    split: Split,
 
     /// Print JSON: one object a line for each scenario
     #[arg(long)]
@@ -58,12 +63,26 @@ fn one(path: &Path, arguments: &Arguments, matches: Option<&ArgMatches>) -> u8 {
         seed: arguments.seed,
         ..scenario::Options::default()
     };
-    let Some(loaded) = super::load(path, &options, &environment) else { return exit::USAGE };
+    let part = match arguments.split.part(&environment) {
+        Ok(part) => part,
+        Err(error) => {
+            tell(format_args!("error: {error}"));
+            return exit::USAGE;
+        }
+    };
+    let Some(mut loaded) = super::load(path, &options, &environment) else { return exit::USAGE };
+    loaded.plan.shard = part.shard;
     if arguments.quiet {
         return exit::PASS;
     }
     let load = Load::of(&loaded.plan);
-    let throttled = load.throttled(&loaded.plan);
+    let part = (!loaded.plan.shard.is_whole()).then(|| Load::of_shard(&loaded.plan));
+    // An emulator is loaded by its own shard, any other service by all.
+    let throttled = match (&part, &loaded.plan.target) {
+        (Some(part), Target::Emulator(_)) => part.throttled(&loaded.plan),
+        _ => load.throttled(&loaded.plan),
+    };
+    let limits = emulators_of_their_own(&loaded.plan);
     let flag = match matches.and_then(|matches| matches.value_source("seed")) {
         Some(ValueSource::EnvVariable) => "MUSTER_SEED",
         _ => "--seed",
@@ -78,6 +97,8 @@ fn one(path: &Path, arguments: &Arguments, matches: Option<&ArgMatches>) -> u8 {
         resolved: &loaded.resolved,
         flags: &flags,
         load: &load,
+        part: part.as_ref(),
+        shard_limits: limits.as_deref(),
         throttled: &throttled,
         descriptors: machine::raise_descriptor_limit(),
         own_descriptors: preflight::OWN_DESCRIPTORS,
@@ -115,6 +136,11 @@ fn to_json(path: &Path, checked: &Checked<'_>) -> serde_json::Value {
         "name": checked.plan.name,
         "values": values,
         "load": checked.load,
+        "shard": checked.part.map(|part| json!({
+            "index": checked.plan.shard.index(),
+            "count": checked.plan.shard.count(),
+            "load": part,
+        })),
         "hub_needs": checked.load.needs(),
         "throttled": checked.throttled,
         "descriptor_limit": checked.descriptors,

@@ -11,11 +11,14 @@ mod derive;
 mod emulate;
 mod list;
 mod man;
+mod merge;
 mod new;
 mod progress;
 mod report;
 mod run;
 mod schema;
+mod shard_process;
+mod split;
 mod terminal;
 mod verify;
 
@@ -65,6 +68,8 @@ enum Command {
     Verify(verify::Arguments),
     /// Show a stored result, as text or for a spreadsheet, a script or a pull request
     Report(report::Arguments),
+    /// Put the results of a run's shards together, and judge them as one
+    Merge(merge::Arguments),
     /// List the runs in a folder, newest first
     List(list::Arguments),
     /// Print the JSON Schema of scenario files, for editors
@@ -76,6 +81,9 @@ enum Command {
     /// The embedded emulator's process (started by `run`)
     #[command(name = crate::run::embedded::CHILD_COMMAND, hide = true)]
     EmulatorProcess,
+    /// The process of a shard (started by `run --processes`)
+    #[command(name = crate::run::processes::SHARD_COMMAND, hide = true)]
+    ShardProcess,
 }
 
 const EXIT_CODES: &str = "Exit codes:
@@ -107,10 +115,12 @@ pub fn main() -> ExitCode {
         Command::Completions(arguments) => ExitCode::from(completions::run(&arguments)),
         Command::Man(arguments) => ExitCode::from(man::run(&arguments)),
         Command::Verify(arguments) => ExitCode::from(verify::run(&arguments)),
+        Command::Merge(arguments) => ExitCode::from(merge::run(&arguments)),
         Command::Report(arguments) => ExitCode::from(report::run(&arguments)),
         Command::List(arguments) => ExitCode::from(list::run(&arguments)),
         Command::Schema => ExitCode::from(schema::run()),
         Command::EmulatorProcess => crate::emulator::child::child_main(),
+        Command::ShardProcess => ExitCode::from(shard_process::run()),
     }
 }
 

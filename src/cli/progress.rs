@@ -15,6 +15,9 @@ use crate::run::tell;
 /// Seconds between two plain lines.
 const PLAIN_EVERY: u64 = 5;
 
+/// Seconds between two plain lines before the start.
+const WAITING_EVERY: u64 = 10;
+
 /// Columns of a plain line.
 const PLAIN_WIDTH: usize = 100;
 
@@ -27,7 +30,7 @@ pub(super) fn choose(plan: &Plan, silent: bool) -> Box<dyn Progress> {
     let registers = plan.populations.iter().any(|population| population.provision.is_some());
     let figures = Figures::new(devices, Some(expected(plan)), registers);
     if !std::io::stderr().is_terminal() {
-        return Box::new(Plain { figures, second: 0 });
+        return Box::new(Plain { figures, second: 0, waited: 0 });
     }
     let bar = ProgressBar::with_draw_target(
         Some(expected(plan).as_secs().max(1)),
@@ -75,9 +78,18 @@ impl Progress for Silent {
 struct Plain {
     figures: Figures,
     second: u64,
+    /// Seconds that it was told of before the start.
+    waited: u64,
 }
 
 impl Progress for Plain {
+    fn waiting(&mut self, left: Duration) {
+        if self.waited.is_multiple_of(WAITING_EVERY) {
+            tell(waiting_text(left));
+        }
+        self.waited += 1;
+    }
+
     fn second(&mut self, second: u64, _: &Interval, last: &Interval) {
         self.figures.add(last, Duration::from_secs(1));
         self.second = second;
@@ -104,6 +116,10 @@ struct Bar {
 }
 
 impl Progress for Bar {
+    fn waiting(&mut self, left: Duration) {
+        self.bar.set_message(waiting_text(left));
+    }
+
     fn second(&mut self, second: u64, _: &Interval, last: &Interval) {
         self.figures.add(last, Duration::from_secs(1));
         let width = terminal::stderr_columns().saturating_sub(14);
@@ -118,6 +134,10 @@ impl Progress for Bar {
     fn done(&mut self) {
         self.bar.finish_and_clear();
     }
+}
+
+fn waiting_text(left: Duration) -> String {
+    format!("prepared; starts in {} s", left.as_secs_f64().ceil())
 }
 
 fn interrupt_text(again: bool) -> &'static str {

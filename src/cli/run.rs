@@ -2,11 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use super::split::{self, Split, StartAt};
 use super::{exit, progress, terminal};
+use crate::plan::Roster;
 use crate::report;
 use crate::result::file::Ended;
+use crate::run::coordinate::Start;
+use crate::run::processes::{self, ProcessError, Spread};
 use crate::run::{self, RunError, tell};
-use crate::scenario;
+use crate::scenario::{self, Loaded};
+use crate::time::UnixTime;
 
 /// Arguments of `muster run`.
 #[derive(Debug, clap::Args)]
@@ -27,9 +32,25 @@ pub(super) struct Arguments {
     #[arg(long, env = "MUSTER_SEED")]
     seed: Option<u64>,
 
-    /// Threads of the generator [default: the cores, or half of them beside the embedded emulator]
+    /// Threads of the generator, of each process [default: the cores, or half of them beside the embedded emulator]
     #[arg(long, value_parser = threads, env = "MUSTER_THREADS")]
     threads: Option<usize>,
+
+    #[command(flatten)]
+    split: Split,
+
+    /// Spread the devices over N processes on this machine, each with an emulator of its own; their results become one
+    #[arg(long, value_name = "N", value_parser = processes, conflicts_with_all = ["shard", "shards"])]
+    processes: Option<u32>,
+
+    /// When the run clock begins, once everything is prepared: a time, 2026-01-31T12:00:00Z, or "in 30s"
+    #[arg(long, value_name = "TIME")]
+    start_at: Option<StartAt>,
+
+    /// Id of the run, eight hexadecimal digits, the same for all its shards [default: drawn; of shards, worked out from
+    /// scenario, seed, number of shards and --start-at]
+    #[arg(long, value_name = "ID", value_parser = split::run_id, env = "MUSTER_RUN_ID")]
+    run_id: Option<String>,
 
     /// Confirm loading hosts other than this machine
     #[arg(long)]
@@ -51,9 +72,22 @@ fn threads(text: &str) -> Result<usize, String> {
     }
 }
 
+fn processes(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(processes @ 1..=64) => Ok(processes),
+        _ => Err("give a whole number from 1 to 64".to_owned()),
+    }
+}
+
 /// Runs the scenarios one after another. Gives the worst exit code; 0 is the best, and after it the smaller the code the
 /// worse, for a tool that failed says less than a threshold that was crossed.
 pub(super) fn run(arguments: &Arguments) -> u8 {
+    if arguments.start_at.is_some() && arguments.scenarios.len() > 1 {
+        return failed(
+            "--start-at is for one scenario: the next begins when the one before has ended",
+            exit::USAGE,
+        );
+    }
     let mut worst = exit::PASS;
     for path in &arguments.scenarios {
         let (code, ended) = one(path, arguments);
@@ -71,12 +105,25 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
 /// The exit code of one scenario, and how its run ended if it came to one.
 fn one(path: &Path, arguments: &Arguments) -> (u8, Option<Ended>) {
     let environment = |name: &str| std::env::var(name).ok();
+    let prepared = arguments.split.part(&environment).and_then(|part| {
+        let start = arguments.start_at.map(StartAt::time).transpose()?;
+        Ok((part, start))
+    });
+    let (part, start) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => return (failed(&error, exit::USAGE), None),
+    };
     let options = scenario::Options {
         sets: arguments.sets.clone(),
         seed: arguments.seed,
-        ..scenario::Options::default()
+        run_id: arguments.run_id.clone().or(part.run_id),
     };
-    let Some(loaded) = super::load(path, &options, &environment) else { return (exit::USAGE, None) };
+    let Some(mut loaded) = super::load(path, &options, &environment) else { return (exit::USAGE, None) };
+    loaded.plan.shard = part.shard;
+    let common = arguments.start_at.and_then(StartAt::common);
+    if let Err(error) = suit_shards(&mut loaded, &options, common) {
+        return (failed(&error, exit::USAGE), None);
+    }
     let program = match super::program() {
         Ok(program) => program,
         Err(error) => {
@@ -92,13 +139,51 @@ fn one(path: &Path, arguments: &Arguments) -> (u8, Option<Ended>) {
         stamps: false,
         witness: None,
         starting: None,
+        values_sha256: run::values_sha256(&loaded.resolved),
+        start: start.map_or(Start::Now, Start::At),
+        processes: 1,
     };
     let narrates = loaded.plan.narrate;
     let mut progress = progress::choose(&loaded.plan, arguments.no_progress || arguments.quiet || narrates);
-    match run::execute(loaded.plan, &loaded.text, &options, progress.as_mut()) {
+    let ran = match arguments.processes {
+        Some(processes @ 2..) => {
+            let spread = Spread { processes, scenario: path, sets: &arguments.sets };
+            processes::execute(loaded.plan, &options, &spread, progress.as_mut())
+        }
+        _ => run::execute(loaded.plan, &loaded.text, &options, progress.as_mut()),
+    };
+    match ran {
         Ok(finished) => (show(&finished, arguments.quiet), Some(finished.result.facts.ended)),
         Err(error) => (failed(&error.to_string(), code(&error)), None),
     }
+}
+
+/// Makes sure that all shards of a run do the same: the seed must be given, and so must what ids with `{run}` are made of.
+///
+/// * `start`: when all shards begin, if that was given as a time
+fn suit_shards(
+    loaded: &mut Loaded,
+    options: &scenario::Options,
+    start: Option<UnixTime>,
+) -> Result<(), String> {
+    let shard = loaded.plan.shard;
+    if shard.is_whole() {
+        return Ok(());
+    }
+    if !loaded.has_seed(options) {
+        return Err("the shards of a run need one seed; put `seed` into the scenario, or add --seed to each"
+            .to_owned());
+    }
+    if options.run_id.is_none() {
+        let names_run = |roster: &Roster| matches!(roster, Roster::Pattern(pattern) if pattern.names_run());
+        if start.is_none() && loaded.plan.populations.iter().any(|population| names_run(&population.roster)) {
+            return Err("ids with `{run}` must be the same in all shards and others in each run; add --run-id ID to each \
+                 shard, or --start-at with a time"
+                .to_owned());
+        }
+        loaded.plan.run_id = run::common_run_id(&loaded.text, loaded.plan.seed, shard.count(), start);
+    }
+    Ok(())
 }
 
 /// Prints the summary and gives the verdict's exit code.
@@ -129,12 +214,14 @@ fn failed(text: &str, code: u8) -> u8 {
     code
 }
 
-/// With what the program ends when there is no result.
+/// The exit code of a run that came to nothing.
 pub(super) fn code(error: &RunError) -> u8 {
     match error {
+        RunError::Process(ProcessError::Failed { code, .. }) => *code,
         RunError::Refused(run::guard::Refused::Host(_)) | RunError::Keys(_) => exit::USAGE,
         RunError::Refused(_) | RunError::DoesNotFit(_) => exit::REFUSED,
-        RunError::Trust(_) => exit::USAGE,
+        RunError::Trust(_) | RunError::TooLate(_) => exit::USAGE,
         RunError::Embedded(_) | RunError::Fleet(_) | RunError::Store(_) => exit::FAILED,
+        RunError::Process(ProcessError::Spawn { .. }) | RunError::Merge(_) => exit::FAILED,
     }
 }

@@ -379,17 +379,23 @@ impl StampQueue {
     }
 }
 
-/// Reads lines of at most [`MAX_LINE`] bytes; what was read is cleared from memory before the next.
+/// Reads lines of at most [`MAX_LINE`] bytes, or as many as it is told; what was read is cleared from memory before the next.
 #[derive(Debug)]
 pub struct Lines<R> {
     reader: R,
+    limit: usize,
     line: Zeroizing<Vec<u8>>,
 }
 
 impl<R: BufRead> Lines<R> {
     /// Reads from `reader`.
     pub fn new(reader: R) -> Self {
-        Self { reader, line: Zeroizing::default() }
+        Self::within(reader, MAX_LINE)
+    }
+
+    /// The same with lines of at most `limit` bytes.
+    pub fn within(reader: R, limit: usize) -> Self {
+        Self { reader, limit, line: Zeroizing::default() }
     }
 
     /// The next line without its line feed; `None` at the end of the input, where a line cut off in its middle is lost.
@@ -410,7 +416,7 @@ impl<R: BufRead> Lines<R> {
             }
             let end = available.iter().position(|byte| *byte == b'\n');
             let taken = end.unwrap_or(available.len());
-            if self.line.len() + taken > MAX_LINE {
+            if self.line.len() + taken > self.limit {
                 return Err(invalid("a line of the channel is too long"));
             }
             self.line.extend_from_slice(&available[..taken]);

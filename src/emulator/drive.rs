@@ -34,6 +34,18 @@ pub struct Drive {
     pub desired: Option<Rate>,
 }
 
+impl Drive {
+    /// What one of `parts` emulators makes that share it evenly; a rate that would be too low to be one is left out.
+    pub fn share(self, parts: u32) -> Self {
+        let part = |rate: Rate| Rate::new(rate.per_second() / f64::from(parts.max(1)));
+        Self {
+            methods: self.methods.and_then(part),
+            c2d: self.c2d.and_then(part),
+            desired: self.desired.and_then(part),
+        }
+    }
+}
+
 /// Why a text is no [`Drive`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DriveError {

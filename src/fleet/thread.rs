@@ -29,7 +29,8 @@ pub struct Share {
     pub commands: watch::Receiver<Command>,
 }
 
-/// Carries out one thread's part of the plan: device n belongs to thread n mod threads. Needs a runtime with local tasks.
+/// Carries out one thread's part of the plan: of N shards, device n belongs to shard n mod N and there to thread
+/// (n div N) mod threads. Needs a runtime with local tasks.
 ///
 /// # Errors
 /// [`FleetError`] when there is no timer, or a device's task failed by a bug.
@@ -141,8 +142,10 @@ async fn launch(
         Ok(walk) => walk,
         Err(error) => return trouble(error.into()),
     };
-    let own = (thread as u64..population.count).step_by(setup.threads);
-    let instants = population.starts(&setup.plan).instants().skip(thread).step_by(setup.threads);
+    let (first, step) = setup.plan.shard.walk(thread, setup.threads);
+    let (skipped, step) = (usize::try_from(first).unwrap_or(usize::MAX), step as usize);
+    let own = (first..population.count).step_by(step);
+    let instants = population.starts(&setup.plan).instants().skip(skipped).step_by(step);
     for (n, due) in own.zip(instants) {
         let due = setup.epoch + due;
         // An interrupt moves the run's end to now, and with it what is planned; the planned end itself does not wait for

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::questions::{lets_go_between_questions, questions, reconnects};
-use super::{Population, Rhythm, Roster, Target, Telemetry};
+use super::{Population, Rhythm, Roster, Shard, Target, Telemetry};
 use crate::azure::limits::{DPS_REGISTRATIONS_PER_MINUTE, HubSize, Tier};
 use crate::payload::{Context, Sizes};
 use crate::plan::Plan;
@@ -147,15 +147,26 @@ struct KnownHub {
 }
 
 impl Load {
-    /// Works out what `plan` comes to.
+    /// Works out what `plan` comes to, all shards together.
     pub fn of(plan: &Plan) -> Self {
-        let populations: Vec<PopulationLoad> = plan.populations.iter().map(|p| population(plan, p)).collect();
+        Self::of_part(plan, Shard::WHOLE)
+    }
+
+    /// Works out what the plan's shard comes to. Devices are counted; where chance decides or a peak is asked for, it is given
+    /// an even part of the whole.
+    pub fn of_shard(plan: &Plan) -> Self {
+        Self::of_part(plan, plan.shard)
+    }
+
+    fn of_part(plan: &Plan, part: Shard) -> Self {
+        let populations: Vec<PopulationLoad> =
+            plan.populations.iter().map(|p| population(plan, p, part)).collect();
         let longest =
             |seconds: &dyn Fn(&PopulationLoad) -> f64| populations.iter().map(seconds).fold(0.0, f64::max);
         let registers = |p: &&Population| p.provision.is_some();
         let connects = |p: &&Population| p.connect.is_some();
         let starts =
-            |wanted: &dyn Fn(&&Population) -> bool| flow(plan, plan.populations.iter().filter(wanted));
+            |wanted: &dyn Fn(&&Population) -> bool| flow(plan, part, plan.populations.iter().filter(wanted));
         let finished = plan.populations.iter().map(|p| finished(plan, p)).collect::<Option<Vec<_>>>();
         Self {
             devices: populations.iter().map(|p| p.devices).sum(),
@@ -177,7 +188,7 @@ impl Load {
             messages: messages(plan, &populations),
             questions: questions(plan, &populations),
             open: Open {
-                least: plan.populations.iter().map(|p| held_at_once(plan, p)).sum(),
+                least: plan.populations.iter().map(|p| held_at_once(plan, p, part)).sum(),
                 most: populations.iter().map(|p| p.devices).sum(),
             },
             populations,
@@ -311,8 +322,8 @@ pub fn registrations_per_minute(plan: &Plan) -> Option<f64> {
 /// The published limit of a DPS.
 pub const PUBLISHED_REGISTRATIONS_PER_MINUTE: f64 = DPS_REGISTRATIONS_PER_MINUTE as f64;
 
-/// Devices of a population whose connections are certainly open at the same time.
-pub fn held_at_once(plan: &Plan, population: &Population) -> u64 {
+/// Devices of a population whose connections are certainly open at the same time in one part of the plan.
+pub fn held_at_once(plan: &Plan, population: &Population, part: Shard) -> u64 {
     if population.connect.is_none() {
         return 0;
     }
@@ -329,7 +340,8 @@ pub fn held_at_once(plan: &Plan, population: &Population) -> u64 {
             None => until_end,
         },
     };
-    population.starts(plan).most_within(held, plan.duration)
+    // They start one after another, so that every part has its share, give or take one.
+    population.starts(plan).most_within(held, plan.duration) / u64::from(part.count())
 }
 
 /// Hubs of known size, with their part of the load.
@@ -372,10 +384,14 @@ fn units(wanted: f64, reached: impl Fn(u32) -> f64) -> u64 {
     low.into()
 }
 
-fn population(plan: &Plan, population: &Population) -> PopulationLoad {
+fn population(plan: &Plan, population: &Population, part: Shard) -> PopulationLoad {
     let starts = population.starts(plan);
-    let devices = plan.duration.map_or(population.count, |end| starts.started_by(end));
-    let last = super::Starts { count: devices.max(1), ..starts }.last();
+    let all = plan.duration.map_or(population.count, |end| starts.started_by(end));
+    let devices = part.of(all);
+    // The part's last device is number index + N × (devices − 1).
+    let (first, step) = part.walk(0, 1);
+    let count = first.saturating_add(step.saturating_mul(devices.saturating_sub(1))).saturating_add(1);
+    let last = super::Starts { count: count.min(all.max(1)), ..starts }.last();
     let mut load = PopulationLoad {
         name: population.name.clone(),
         devices,
@@ -388,8 +404,9 @@ fn population(plan: &Plan, population: &Population) -> PopulationLoad {
     };
     if let Some(telemetry) = &population.telemetry {
         let sizes = sizes(plan, population, telemetry);
-        load.messages_per_s = messages_per_second(plan, population, telemetry, devices);
-        load.messages = messages_in_run(plan, population, telemetry, devices);
+        let share = if all == 0 { 0.0 } else { devices as f64 / all as f64 };
+        load.messages_per_s = messages_per_second(plan, population, telemetry, all) * share;
+        load.messages = messages_in_run(plan, population, telemetry, all) * share;
         load.mean_bytes = sizes.mean();
         load.largest_bytes = sizes.largest();
         load.metered_each = sizes.blocks(Tier::S1.meter_bytes() as u32);
@@ -519,26 +536,30 @@ fn messages(plan: &Plan, loads: &[PopulationLoad]) -> Option<Messages> {
 /// So many starts are counted one by one.
 const COUNTED: u64 = 5_000_000;
 
-/// Starts of several populations together.
-fn flow<'a>(plan: &'a Plan, populations: impl Iterator<Item = &'a Population> + Clone) -> Flow {
+/// Starts of several populations together, in one part of the plan.
+fn flow<'a>(plan: &'a Plan, part: Shard, populations: impl Iterator<Item = &'a Population> + Clone) -> Flow {
     let devices = |population: &Population| {
         plan.duration.map_or(population.count, |end| population.starts(plan).started_by(end))
     };
-    let total: u64 = populations.clone().map(devices).sum();
-    let exact = total <= COUNTED;
+    let all: u64 = populations.clone().map(devices).sum();
+    let total: u64 = populations.clone().map(|population| part.of(devices(population))).sum();
+    let exact = all <= COUNTED;
     let mut seconds: BTreeMap<u64, u64> = BTreeMap::new();
     let (mut per_s, mut per_min, mut count) = (0u64, 0u64, 0usize);
     for population in populations {
         count += 1;
         if exact {
-            let instants = population.starts(plan).instants();
+            let (first, step) = part.walk(0, 1);
+            let instants = population.starts(plan).instants().skip(first as usize).step_by(step as usize);
             for start in instants.take_while(|start| plan.duration.is_none_or(|end| *start <= end)) {
                 *seconds.entry(start.as_secs()).or_default() += 1;
             }
         } else {
             let starts = population.starts(plan);
-            per_s += starts.most_within(SECOND, plan.duration);
-            per_min += starts.most_within(Duration::from_secs(60) - Duration::from_nanos(1), plan.duration);
+            let parts = u64::from(part.count());
+            let minute = Duration::from_secs(60) - Duration::from_nanos(1);
+            per_s += starts.most_within(SECOND, plan.duration).div_ceil(parts);
+            per_min += starts.most_within(minute, plan.duration).div_ceil(parts);
         }
     }
     // A minute that slides over the seconds.

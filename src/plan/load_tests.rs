@@ -115,3 +115,27 @@ fn questions_for_messages_are_held_against_what_a_hub_admits() {
     assert_eq!((asked, connected), (Some(6_000.0), Some(6_000.0)));
     assert!(load.open.least <= 1, "{:?}", load.open);
 }
+
+#[test]
+fn shards_together_make_up_the_load_of_the_whole() {
+    let mut plan = plan(&format!("{FLEET}[fleet.y]\ncount = 7\nconnect = 'none'\nstart.burst = {{}}\n"));
+    let whole = Load::of(&plan);
+    let parts: Vec<Load> = (0..4)
+        .map(|index| {
+            plan.shard = Shard::new(index, 4).expect("a shard");
+            Load::of_shard(&plan)
+        })
+        .collect();
+    assert_eq!(Load::of(&plan), whole, "the whole stays the whole");
+    let devices: Vec<u64> = parts.iter().map(|part| part.devices).collect();
+    assert_eq!(devices, [2_502, 2_502, 2_502, 2_501]);
+    let sum = |figure: &dyn Fn(&Load) -> f64| parts.iter().map(figure).sum::<f64>();
+    let messages = |load: &Load| load.messages.expect("messages").total;
+    assert!((sum(&messages) - messages(&whole)).abs() < 1e-6 * messages(&whole));
+    let registrations = |load: &Load| load.registrations.expect("registrations").total;
+    assert_eq!(sum(&registrations), registrations(&whole));
+    assert_eq!(parts[0].open, Open { least: 2_500, most: 2_502 });
+    // The last device of all belongs to the last shard.
+    assert_eq!(parts[3].last_start_s, whole.last_start_s);
+    assert!(parts[0].last_start_s < whole.last_start_s);
+}

@@ -20,6 +20,7 @@ pub mod load;
 mod questions;
 pub mod place;
 pub mod roster;
+pub mod shard;
 pub mod telemetry;
 pub mod threshold;
 
@@ -29,6 +30,7 @@ pub use crate::device::two_way::{Chores, MessageChores, MethodChores, Settle, Tw
 pub use arrival::{Arrival, Starts};
 pub use place::Place;
 pub use roster::{IdPattern, Roster};
+pub use shard::Shard;
 pub use telemetry::{Offset, OnChange, Rhythm, Telemetry};
 pub use threshold::{Gate, Threshold};
 
@@ -59,6 +61,8 @@ pub struct Plan {
     pub gates: Vec<Gate>,
     /// Whether devices tell on standard error what they do.
     pub narrate: bool,
+    /// Which of the devices are carried out here; a scenario does not say.
+    pub shard: Shard,
 }
 
 /// Where the load goes.

@@ -96,6 +96,11 @@ impl IdPattern {
         Self { parts: Vec::new() }
     }
 
+    /// Whether ids differ from run to run: `{run}`.
+    pub fn names_run(&self) -> bool {
+        self.parts.contains(&Part::Run)
+    }
+
     /// The id of device `n` in the run `run`.
     pub fn render(&self, n: u64, run: &str) -> String {
         let mut id = String::with_capacity(32);

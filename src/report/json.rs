@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `scenario`, `run_id`, `seed`, `muster_version`, `started`, `duration_s`, `target`, `ended` | what was run |
 //! | `verdict`, `exit_code`, `reasons` | how it came out; `null` and empty if it was never judged |
+//! | `shard`, `shards` | which shard it is (`index`, `count`); of what it was merged, as `merged` in `result.json`; `null` otherwise |
 //! | `thresholds[]` | `text`, `observed`, `value` (seconds, fraction, count or rate), `holds`, `note` |
 //! | `devices`, `devices_assigned`, `messages_due`, `messages_acknowledged`, `unaccounted` | counts of the whole run |
 //! | `cpu_per_message_ns`, `memory_per_device_bytes` | what the generator used |
@@ -59,6 +60,8 @@ pub fn render(result: &RunResult, percentiles: &Percentiles) -> String {
         duration_s: number(&seconds(facts.duration_ns)),
         target: safe(&facts.target),
         ended: json!(facts.ended),
+        shard: json!(facts.shard),
+        shards: shards(result),
         verdict: json!(judgement.map(|judgement| judgement.verdict)),
         exit_code: judgement.map(|judgement| judgement.exit_code),
         reasons: judgement.map(|judgement| texts(&judgement.reasons)).unwrap_or_default(),
@@ -82,6 +85,17 @@ pub fn render(result: &RunResult, percentiles: &Percentiles) -> String {
     text + "\n"
 }
 
+/// What was merged, with names that a stranger may have written made safe.
+fn shards(result: &RunResult) -> Value {
+    let Some(merged) = &result.merged else { return Value::Null };
+    let mut merged = merged.clone();
+    for shard in &mut merged.shards {
+        shard.started = safe(&shard.started);
+        shard.figures.iter_mut().for_each(|figure| figure.kind = safe(&figure.kind));
+    }
+    json!(merged)
+}
+
 /// In the order in which they are written.
 #[derive(Serialize)]
 struct Report {
@@ -93,6 +107,8 @@ struct Report {
     duration_s: Value,
     target: String,
     ended: Value,
+    shard: Value,
+    shards: Value,
     verdict: Value,
     exit_code: Option<u8>,
     reasons: Vec<String>,

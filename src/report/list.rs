@@ -46,6 +46,7 @@ const WIDTHS: [usize; 4] = [10, 11, 13, 9];
 fn line(page: &Page, entry: &Entry, head: &Head, dated: bool) -> String {
     let (word, look) = match head.verdict {
         Some(Verdict::Pass) => ("pass", Look::Good),
+        Some(Verdict::Part) => ("part", Look::Plain),
         Some(Verdict::Threshold) => ("threshold", Look::Bad),
         Some(Verdict::Void) => ("void", Look::Warning),
         Some(Verdict::Interrupted) => ("stopped", Look::Warning),

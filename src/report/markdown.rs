@@ -1,5 +1,6 @@
 //! A result for a pull request or a wiki: verdict, thresholds, tables.
 
+use super::shards;
 use super::table::{figure, nanos, step_cells, verdict_word, what_was_done};
 use crate::result::file::{Measured, RunResult};
 use crate::result::percentiles::{Percentiles, Row};
@@ -34,6 +35,7 @@ pub fn render(result: &RunResult, percentiles: &Percentiles) -> String {
     table(&mut text, "Thresholds", &["", "threshold", "observed"].map(str::to_owned), 3, thresholds);
     steps(&mut text, result);
     latencies(&mut text, percentiles);
+    shards(&mut text, result);
     failures(&mut text, result);
     text.push_str(&format!(
         "\n{} · run {} · muster {} · {} cores, {}\n",
@@ -83,6 +85,22 @@ fn latencies(text: &mut String, percentiles: &Percentiles) {
     let parts = percentiles.total.iter().filter(|row| row.view == "took");
     let parts = parts.map(|of| row(vec![safe(&of.kind)], of));
     table(text, "Of those that worked", &heads(&["what"]), 1, parts);
+}
+
+/// Merged figures and their spread over shards.
+fn shards(text: &mut String, result: &RunResult) {
+    let Some(merged) = &result.merged else { return };
+    let heads = ["what", "p50", "least", "most", "p99", "least", "most"].map(str::to_owned);
+    let rows = merged.spread.iter().map(|spread| {
+        let figures = [&spread.p50, &spread.p99].into_iter();
+        let figures = figures.flat_map(|figures| [figures.merged, figures.least, figures.most].map(figure));
+        [vec![safe(&spread.kind)], figures.collect()].concat()
+    });
+    table(text, "Over shards", &heads, 1, rows);
+    text.push('\n');
+    for sentence in shards::different(merged).into_iter().chain([shards::began(merged)]) {
+        text.push_str(&format!("- {}\n", safe(&sentence)));
+    }
 }
 
 fn failures(text: &mut String, result: &RunResult) {

@@ -6,6 +6,7 @@ pub mod list;
 pub mod markdown;
 pub mod plan;
 pub mod progress;
+mod shards;
 mod table;
 pub mod text;
 pub mod verification;

@@ -19,8 +19,12 @@ pub struct Checked<'a> {
     pub resolved: &'a [Resolved],
     /// Values from flags and their variables, with the name of the one that gave each.
     pub flags: &'a [(String, String, &'static str)],
-    /// What it comes to.
+    /// What it comes to, all shards together.
     pub load: &'a Load,
+    /// What the plan's shard comes to; `None` for a run that is not split.
+    pub part: Option<&'a Load>,
+    /// What to know of limits that the shards' emulators keep.
+    pub shard_limits: Option<&'a str>,
     /// What would be held up or refused.
     pub throttled: &'a [Throttled],
     /// Files that this process may open at once; `None` for no limit.
@@ -39,6 +43,7 @@ pub fn render(checked: &Checked<'_>, width: usize, colour: bool) -> String {
     values(&mut page, checked);
     fleets(&mut page, checked);
     load(&mut page, checked);
+    part(&mut page, checked);
     limits(&mut page, checked);
     throttled(&mut page, checked.throttled);
     page.into_text()
@@ -201,6 +206,49 @@ fn load(page: &mut Page, checked: &Checked<'_>) {
     if let Some(flow) = load.questions {
         row(page, "c2d polls", flow);
     }
+    if checked.part.is_none() {
+        open(page, checked, load);
+    }
+}
+
+/// What the plan's shard is, beside the whole.
+fn part(page: &mut Page, checked: &Checked<'_>) {
+    let Some(part) = checked.part else { return };
+    let shard = checked.plan.shard;
+    page.heading(&format!("Shard {shard}, counted from 0: its part of that"));
+    let fleets = checked.plan.populations.iter().zip(&part.populations);
+    let fleets = fleets.map(|(fleet, load)| format!("{} {}", show_count(load.devices), safe(&fleet.name)));
+    let devices = format!(
+        "{} ({}): every device whose number leaves {} when divided by {}",
+        show_count(part.devices),
+        fleets.collect::<Vec<_>>().join(", "),
+        shard.index(),
+        shard.count()
+    );
+    page.wrapped(&format!("  {}", left("devices", 16)), &devices, Look::Plain);
+    let flow =
+        |flow: Flow| format!("{} in the run, at most {} in 1 s", number(flow.total), number(flow.per_s));
+    let messages =
+        part.messages.map(|all| format!("{} in the run, {} in 1 s", number(all.total), number(all.per_s)));
+    let rows = [
+        ("registrations", part.registrations.map(flow)),
+        ("connections", part.connections.map(flow)),
+        ("messages", messages),
+        ("c2d polls", part.questions.map(flow)),
+    ];
+    for (name, text) in rows {
+        if let Some(text) = text {
+            page.wrapped(&format!("  {}", left(name, 16)), &text, Look::Plain);
+        }
+    }
+    open(page, checked, part);
+    if let Some(limits) = checked.shard_limits {
+        page.wrapped("  ! ", limits, Look::Warning);
+    }
+}
+
+/// Connections that are open at once, and whether they fit into a process.
+fn open(page: &mut Page, checked: &Checked<'_>, load: &Load) {
     let open = load.open;
     let need = open.most + checked.own_descriptors;
     let may = checked.descriptors.map_or_else(|| "any number".to_owned(), show_count);
@@ -219,7 +267,8 @@ fn load(page: &mut Page, checked: &Checked<'_>) {
         let certain = checked.descriptors.is_some_and(|limit| open.least + checked.own_descriptors > limit);
         let (text, look) = if certain {
             (
-                "this does not fit: `muster run` will refuse it (exit 3); use fewer devices, or split the scenario",
+                "this does not fit: `muster run` will refuse it (exit 3); use fewer devices, or spread \
+                 them (--processes N, or --shard)",
                 Look::Bad,
             )
         } else {
@@ -343,6 +392,8 @@ mod tests {
             resolved: &loaded.resolved,
             flags: &[("seed".to_owned(), "7".to_owned(), "--seed")],
             load: &load,
+            part: None,
+            shard_limits: None,
             throttled: &load.throttled(&loaded.plan),
             descriptors: Some(20_000),
             own_descriptors: 32,

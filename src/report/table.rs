@@ -144,6 +144,7 @@ pub(super) fn seconds(nanos: u64) -> String {
 pub(super) fn verdict_word(verdict: Option<Verdict>) -> &'static str {
     match verdict {
         Some(Verdict::Pass) => "PASS",
+        Some(Verdict::Part) => "PART",
         Some(Verdict::Threshold) => "THRESHOLD CROSSED",
         Some(Verdict::Void) => "VOID",
         Some(Verdict::Interrupted) => "INTERRUPTED",

@@ -1,5 +1,6 @@
 //! The summary on standard output: verdict first, then what led to it, then what it cost.
 
+use super::shards;
 use super::table::{
     Look, Page, columns, figure, left, nanos, right, safe, step_cells, verdict_word, what_was_done,
 };
@@ -35,6 +36,9 @@ pub fn render_percentiles(result: &RunResult, options: &Options<'_>, percentiles
     latencies(&mut page, result, percentiles);
     delays(&mut page, &result.total, percentiles);
     parts(&mut page, &result.total, percentiles);
+    if let Some(merged) = &result.merged {
+        shards::table(&mut page, merged);
+    }
     failures(&mut page, result);
     generator(&mut page, result);
     files(&mut page, result, options.directory);
@@ -54,6 +58,7 @@ fn verdict(page: &mut Page, result: &RunResult) {
         Some(Verdict::Pass) => Look::Good,
         Some(Verdict::Threshold | Verdict::Broken) => Look::Bad,
         Some(Verdict::Void | Verdict::Interrupted) | None => Look::Warning,
+        Some(Verdict::Part) => Look::Plain,
     };
     let facts = &result.facts;
     let stopped = if facts.ended == Ended::Aborted { ", stopped early" } else { "" };

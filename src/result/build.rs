@@ -9,6 +9,7 @@ use super::file::{
     Step, Timeline, Timing, VERSION,
 };
 use super::histogram::encode;
+use crate::plan::Shard;
 use crate::record;
 use crate::record::durations::enough_for;
 use crate::record::{Durations, Failures, Latency, PopulationRecord, Record, Series, StepRecord};
@@ -78,6 +79,7 @@ pub fn build(record: &Record, series: &Series, facts: Facts) -> RunResult {
             width_s: series.width().as_secs(),
             intervals: series.intervals().iter().map(interval).collect(),
         },
+        merged: None,
         facts,
         checksum: String::new(),
     }
@@ -96,7 +98,7 @@ pub(super) fn headline(total: &PopulationRecord, facts: &Facts) -> Headline {
     total.steps.iter().for_each(|step| lateness.merge(&step.lateness));
     let grown = generator.peak_rss_bytes.checked_sub(generator.base_rss_bytes);
     Headline {
-        devices: facts.populations.iter().fold(0, |sum, p| sum.saturating_add(p.count)),
+        devices: planned(facts),
         assigned: total.step(StepKind::Register).all.acknowledged,
         messages_due: send.all.due,
         messages: send.all.succeeded(),
@@ -115,6 +117,13 @@ pub(super) fn headline(total: &PopulationRecord, facts: &Facts) -> Headline {
             if sum == 0 { step.all.unaccounted() } else { sum }
         }),
     }
+}
+
+/// Devices that were planned here.
+fn planned(facts: &Facts) -> u64 {
+    let part = facts.shard.and_then(|shard| Shard::new(shard.index.into(), shard.count.into()).ok());
+    let part = part.unwrap_or(Shard::WHOLE);
+    facts.populations.iter().fold(0, |sum, population| sum.saturating_add(part.of(population.count)))
 }
 
 /// What was recorded of one population, or of all; histograms only where they are not a sum of others.
@@ -308,7 +317,8 @@ fn failure_group(total: &PopulationRecord, class: Class) -> Option<FailureGroup>
     })
 }
 
-fn interval(recorded: &record::Interval) -> Interval {
+/// What is kept of an interval.
+pub(crate) fn interval(recorded: &record::Interval) -> Interval {
     let populations = recorded.populations.iter().map(|population| IntervalPopulation {
         started: population.started,
         finished: population.finished,

@@ -9,6 +9,8 @@ use std::time::Duration;
 use super::build::{failure_groups, headline, measured};
 use super::file::{self, RunResult};
 use super::histogram::{Budget, HistogramError, decode};
+use super::merge;
+use crate::plan::Shard;
 use crate::record::durations::{DIGITS, INTERVAL_DIGITS};
 use crate::record::{
     Buckets, Counts, Devices, Durations, Example, Failures, Interval, IntervalPopulation, MilestoneRecord,
@@ -67,9 +69,9 @@ impl RunResult {
     /// # Errors
     /// [`Damage`] if the histograms cannot be read, or the intervals are not as [`Series`] makes them.
     pub fn series(&self) -> Result<Series, Damage> {
-        let mut series = Series::default();
-        self.each_interval(|second, interval| series.add(second, interval))?;
-        Ok(series)
+        let mut intervals = Vec::with_capacity(self.timeline.intervals.len());
+        self.each_interval(|interval| intervals.push(interval.clone()))?;
+        Ok(Series::from_parts(self.timeline.width_s, intervals))
     }
 
     /// Checks everything, and works out again what follows from the rest.
@@ -100,11 +102,22 @@ impl RunResult {
             }
             pace.worst_error = pace.worst().error();
         }
+        if let Some(shard) = self.facts.shard
+            && Shard::new(shard.index.into(), shard.count.into()).is_err()
+        {
+            return Err(Damage::Inconsistent {
+                of: "the shard".to_owned(),
+                what: "there can be no such one",
+            });
+        }
         self.headline = headline(&total, &self.facts);
         self.total = measured(&total, &self.facts, false);
+        if let Some(merged) = &mut self.merged {
+            merge::refresh(merged, &self.total)?;
+        }
         self.failures = failure_groups(&total);
         let mut told = Interval::new(books.len());
-        self.each_interval(|_, interval| told.merge(interval))?;
+        self.each_interval(|interval| told.merge(interval))?;
         let pairs = books.iter().zip(&told.populations).zip(&self.populations);
         match pairs.into_iter().find(|((books, told), _)| !books.agree(told)) {
             None => Ok(()),
@@ -115,7 +128,7 @@ impl RunResult {
         }
     }
 
-    fn each_interval(&self, mut then: impl FnMut(u64, &Interval)) -> Result<(), Damage> {
+    fn each_interval(&self, mut then: impl FnMut(&Interval)) -> Result<(), Damage> {
         let timeline = &self.timeline;
         let inconsistent = |what| Damage::Inconsistent { of: "the timeline".to_owned(), what };
         if timeline.intervals.len() > Series::MAX {
@@ -125,16 +138,11 @@ impl RunResult {
             return Err(inconsistent("its width is not a power of two seconds"));
         }
         let budget = Budget::new(Budget::FILE);
-        for (at, stored) in timeline.intervals.iter().enumerate() {
+        for stored in &timeline.intervals {
             if stored.populations.len() > self.populations.len() {
                 return Err(inconsistent("an interval has more populations than the run"));
             }
-            let mut interval = Interval::new(stored.populations.len());
-            for (population, stored) in interval.populations.iter_mut().zip(&stored.populations) {
-                restore_interval(population, stored, &budget)?;
-            }
-            // The last second of the interval, so that the series becomes as coarse as it was.
-            then((at as u64 + 1) * timeline.width_s - 1, &interval);
+            then(&restore_whole_interval(stored, &budget)?);
         }
         Ok(())
     }
@@ -168,6 +176,22 @@ impl Books {
             Devices { started: told.started, connected: told.connected_change, finished: told.finished };
         self.devices == devices && self.steps.iter().zip(&told.steps).all(|(all, step)| *all == step.counts)
     }
+}
+
+/// The reverse of what [`super::build::interval`] makes, for an interval that comes by itself.
+///
+/// # Errors
+/// [`Damage`] if its histograms cannot be read.
+pub(crate) fn restore_single(stored: &file::Interval) -> Result<Interval, Damage> {
+    restore_whole_interval(stored, &Budget::new(Budget::FILE))
+}
+
+fn restore_whole_interval(stored: &file::Interval, budget: &Budget) -> Result<Interval, Damage> {
+    let mut interval = Interval::new(stored.populations.len());
+    for (population, stored) in interval.populations.iter_mut().zip(&stored.populations) {
+        restore_interval(population, stored, budget)?;
+    }
+    Ok(interval)
 }
 
 fn restore_interval(

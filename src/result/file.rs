@@ -10,14 +10,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod measured;
+mod merged;
 
 pub use measured::*;
+pub use merged::*;
 
 /// What [`RunResult::format`] says.
 pub const FORMAT: &str = "muster-result";
 
-/// The version of the format that this program writes and reads.
-pub const VERSION: u32 = 2;
+/// The version of the format that this program writes. Version 3 knows shards and what was merged of them.
+pub const VERSION: u32 = 3;
+
+/// The earliest version that this program reads.
+pub const OLDEST_VERSION: u32 = 2;
 
 /// Everything that is kept of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -42,6 +47,9 @@ pub struct RunResult {
     pub populations: Vec<Population>,
     /// What happened when.
     pub timeline: Timeline,
+    /// The shards that it was put together from; absent for a run that was not split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merged: Option<Merged>,
     /// SHA-256 of every byte of the file before this text, in 64 lower-case hexadecimal digits; empty until it is stored.
     #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
     pub checksum: String,
@@ -55,10 +63,22 @@ pub struct Facts {
     pub scenario: String,
     /// SHA-256 of its text, lower-case hexadecimal.
     pub scenario_sha256: String,
+    /// SHA-256 of every key that held and its value, in the same digits; empty in results of earlier programs.
+    #[serde(default)]
+    pub values_sha256: String,
     /// The seed that all chance came from.
     pub seed: u64,
     /// Distinguishes runs of one scenario.
     pub run_id: String,
+    /// Which part of the devices this is about; absent for a whole run.
+    #[serde(default)]
+    pub shard: Option<Shard>,
+    /// What is known of the clock that the run clock went by; absent in results of earlier programs.
+    #[serde(default)]
+    pub clock: Option<RunClock>,
+    /// The scenario's thresholds as it writes them: those of a shard are judged when it is merged with the others.
+    #[serde(default)]
+    pub thresholds: Vec<String>,
     /// Version of the program.
     pub muster_version: String,
     /// Wall time of the run clock's zero, RFC 3339, UTC.
@@ -237,6 +257,8 @@ pub struct Judgement {
 pub enum Verdict {
     /// Every threshold holds, and the generator kept its schedule.
     Pass,
+    /// A shard in which nothing went wrong: whether thresholds hold, the merged result tells.
+    Part,
     /// A threshold was crossed.
     Threshold,
     /// The generator did not keep its schedule, or this machine ran out of something: the numbers mean nothing.

@@ -69,6 +69,11 @@ impl Growing {
     /// Adds the second that ended at `second` of the run clock (1 for the first). A file that cannot be written is told by
     /// [`Self::finish`]; the run goes on.
     pub fn second(&mut self, second: u64, interval: &Interval) {
+        self.span(second, 1, interval);
+    }
+
+    /// The same for an interval of `width_s` seconds that ended at `second`.
+    pub fn span(&mut self, second: u64, width_s: u64, interval: &Interval) {
         if self.trouble.is_some() {
             return;
         }
@@ -94,9 +99,9 @@ impl Growing {
             }
             if let Some(histogram) = step.response.to_histogram() {
                 let line = format!(
-                    "Tag={},{}.000,1.000,{:.3},{}\n",
+                    "Tag={},{}.000,{width_s}.000,{:.3},{}\n",
                     kind.name(),
-                    second.saturating_sub(1),
+                    second.saturating_sub(width_s),
                     histogram.max() as f64 / 1e3,
                     encode(&histogram)
                 );

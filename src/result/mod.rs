@@ -14,12 +14,15 @@ mod guard;
 mod histogram;
 pub mod list;
 mod machine;
+pub mod merge;
 pub mod percentiles;
 mod seal;
 pub mod store;
 
 pub use build::build;
+pub(crate) use build::interval as stored_interval;
 pub use decode::Damage;
+pub(crate) use decode::restore_single as restored_interval;
 pub use file::{Ended, Facts, Generator, Ledger, Machine, PopulationFacts, RunResult};
 pub use histogram::HistogramError;
 pub use percentiles::Percentiles;

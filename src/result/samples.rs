@@ -23,8 +23,12 @@ pub(crate) fn facts() -> Facts {
     Facts {
         scenario: "sample".to_owned(),
         scenario_sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".to_owned(),
+        values_sha256: String::new(),
         seed: 7,
         run_id: "0a1b2c3d".to_owned(),
+        shard: None,
+        clock: None,
+        thresholds: Vec::new(),
         muster_version: "0.1.0".to_owned(),
         started: "2026-01-31T12:00:00Z".to_owned(),
         duration_ns: 10_000_000_000,

@@ -10,7 +10,7 @@ use serde::Deserializer as _;
 use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
 
 use super::decode::Damage;
-use super::file::{FORMAT, RunResult, VERSION};
+use super::file::{FORMAT, OLDEST_VERSION, RunResult, VERSION};
 use super::guard::Guard;
 use super::seal::{Sealed, seal};
 use crate::text::Untrusted;
@@ -75,7 +75,8 @@ pub enum StoreError {
     },
     /// A result of another version of the format.
     #[error(
-        "{path}: has version {found} of the result format, and this program reads {VERSION}; use the version that wrote it",
+        "{path}: has version {found} of the result format, and this program reads {OLDEST_VERSION} to {VERSION}; use the \
+         version that wrote it",
         path = path.display()
     )]
     Version {
@@ -104,6 +105,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// A folder of a run that cannot be made.
+    pub(crate) fn cannot_make(path: &Path, source: io::Error) -> Self {
+        Self::io(path, "make the directory", source)
+    }
+
     pub(super) fn io(path: &Path, action: &'static str, source: io::Error) -> Self {
         let remedy = match source.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some space, or name another directory",
@@ -240,7 +246,7 @@ pub(super) fn parse_as<T: DeserializeOwned>(
     if format != FORMAT {
         return Err(StoreError::Malformed { path, reason: format!("`format` is not `{FORMAT}`") });
     }
-    if version != VERSION {
+    if !(OLDEST_VERSION..=VERSION).contains(&version) {
         return Err(StoreError::Version { path, found: version });
     }
     let failed = |e| StoreError::io(&path, "read the result", e);

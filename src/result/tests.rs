@@ -101,6 +101,7 @@ fn what_is_no_result_is_refused_with_the_reason() {
     assert!(refused("{}").contains("missing field `format`"));
     assert!(refused(r#"{"format":"other","version":1}"#).contains("`format`"));
     assert!(refused(r#"{"format":"muster-result","version":1}"#).contains("version 1"));
+    assert!(refused(r#"{"format":"muster-result","version":4}"#).contains("reads 2 to 3"));
     assert!(!refused("{\"format\":\"muster-result\",\"version\":2,\"\\u001b[2J\":1}").contains('\u{1b}'));
 }
 

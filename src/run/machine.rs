@@ -47,6 +47,15 @@ fn kibibytes(path: &str, name: &str) -> u64 {
         .map_or(0, |kib| kib * 1024)
 }
 
+/// The same for all processes that share this machine's monotonic clock: a hash of what names the machine's last boot; empty if
+/// unknown.
+pub fn boot() -> String {
+    use sha2::{Digest as _, Sha256};
+    let Ok(id) = std::fs::read_to_string("/proc/sys/kernel/random/boot_id") else { return String::new() };
+    let hash = Sha256::digest(format!("muster {}", id.trim()));
+    hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Descriptors that this process has open; 0 if unknown.
 pub fn open_descriptors() -> u64 {
     std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64)

@@ -8,6 +8,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use crate::device::world::Narration;
+use crate::document::resolve::Resolved;
 use crate::emulator::channel::{Ready, Stamp};
 use crate::emulator::config::Config;
 use crate::emulator::serve::DPS_HOST;
@@ -26,13 +27,15 @@ pub mod embedded;
 pub mod guard;
 pub mod keys;
 pub mod machine;
+pub mod merge;
 pub mod noise;
 pub mod preflight;
+pub mod processes;
 pub mod reconcile;
 pub mod simulated;
 pub mod verify;
 
-use coordinate::{Keeper, Progress, Watched, Watcher};
+use coordinate::{Keeper, Progress, Start, TooLate, Watched, Watcher};
 use embedded::{Embedded, EmbeddedError};
 
 /// How a run is to be made.
@@ -53,6 +56,12 @@ pub struct Options<'a> {
     pub witness: Option<Witness>,
     /// Told that devices are about to start.
     pub starting: Option<&'a dyn Fn(&Starting)>,
+    /// A hash of every key of the scenario that holds; see [`values_sha256`].
+    pub values_sha256: String,
+    /// When the run clock begins.
+    pub start: Start,
+    /// How many processes share this machine's cores: each takes its part of them.
+    pub processes: usize,
 }
 
 /// A run whose devices are about to start.
@@ -62,6 +71,30 @@ pub struct Starting {
     pub epoch: Instant,
     /// Process id of the embedded emulator, if there is one.
     pub emulator: Option<u32>,
+}
+
+/// SHA-256 of every key of a scenario and its value: the same for runs of one scenario with the same `--set`. The values of
+/// variables are not in it.
+pub fn values_sha256(resolved: &[Resolved]) -> String {
+    let mut hash = Sha256::new();
+    for key in resolved {
+        hash.update(format!("{} = {}\n", key.path, key.value));
+    }
+    hex(&hash.finalize())
+}
+
+/// The id that all shards of a run work out alike, where none is given: eight hexadecimal digits.
+///
+/// * `text`: the scenario as written
+/// * `start`: when the run begins, if that is known to all
+pub fn common_run_id(text: &str, seed: u64, shards: u32, start: Option<UnixTime>) -> String {
+    let start = start.map_or(0, UnixTime::nanos);
+    let hash = Sha256::digest(format!("muster run {seed} {shards} {start}\n{text}"));
+    hex(&hash[..4])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A run that came to its end.
@@ -98,10 +131,16 @@ pub enum RunError {
     /// The result cannot be kept.
     #[error(transparent)]
     Store(#[from] store::StoreError),
+    /// It should have begun already.
+    #[error(transparent)]
+    TooLate(#[from] TooLate),
+    /// A process that carries out a shard.
+    #[error(transparent)]
+    Process(#[from] processes::ProcessError),
+    /// The results of its shards do not become one.
+    #[error(transparent)]
+    Merge(#[from] merge::MergeRunError),
 }
-
-/// Time between the last preparation and zero of the run clock, in which threads start.
-const RUN_UP: Duration = Duration::from_millis(100);
 
 /// Makes a run.
 ///
@@ -116,15 +155,28 @@ pub fn execute(
     progress: &mut dyn Progress,
 ) -> Result<Finished, RunError> {
     let watcher = Watcher::new()?;
+    let folder = |name: &str| store::create_directory(&options.output, name, Clock::machine().wall());
+    execute_watched(plan, text, options, progress, watcher, &mut std::io::stdin(), &folder)
+}
+
+/// The same with its interrupts, standard input for keys, and how its folder is made.
+fn execute_watched(
+    plan: Plan,
+    text: &str,
+    options: &Options<'_>,
+    progress: &mut dyn Progress,
+    watcher: Watcher,
+    stdin: &mut dyn std::io::Read,
+    folder: &dyn Fn(&str) -> Result<PathBuf, store::StoreError>,
+) -> Result<Finished, RunError> {
     let endpoints = guard::endpoints(&plan)?;
     guard::confirm(&plan, &endpoints, options.yes)?;
     let descriptor_limit = machine::raise_descriptor_limit();
     preflight::check(&plan, descriptor_limit)?;
-    let sources = keys::Sources { environment: options.environment, stdin: &mut std::io::stdin() };
+    let sources = keys::Sources { environment: options.environment, stdin };
     let ring = keys::collect(&plan.enrollments, plan.seed, sources)?;
-    let started = Clock::machine().wall();
     // Before the load: a folder that cannot be made is better told now than after an hour.
-    let folder = store::create_directory(&options.output, &plan.name, started)?;
+    let folder = folder(&plan.name)?;
     let run = carry_out(
         plan,
         text,
@@ -134,9 +186,7 @@ pub fn execute(
     );
     match run {
         Ok((result, stamps)) => {
-            store::write(&folder, &result)?;
-            store::write_table(&folder, "percentiles.csv", &report::csv::percentiles(&result))?;
-            store::write_table(&folder, "failures.csv", &report::csv::failures(&result))?;
+            keep(&folder, &result)?;
             Ok(Finished { result, folder, stamps })
         }
         Err(error) => {
@@ -145,6 +195,22 @@ pub fn execute(
             Err(error)
         }
     }
+}
+
+/// Writes the files that a run's folder gets at its end.
+fn keep(folder: &Path, result: &file::RunResult) -> Result<(), store::StoreError> {
+    store::write(folder, result)?;
+    store::write_table(folder, "percentiles.csv", &report::csv::percentiles(result))?;
+    store::write_table(folder, "failures.csv", &report::csv::failures(result))
+}
+
+/// Threads of the generator and of the embedded emulator, for one of `processes` that share this machine's cores.
+///
+/// * `threads`: of the generator, if that was asked for
+fn threads(threads: Option<usize>, processes: usize, has_emulator: bool) -> (usize, usize) {
+    let cores = (machine::cores() / processes.max(1)).max(1);
+    let own = threads.unwrap_or(if has_emulator { (cores / 2).max(1) } else { cores });
+    (own, cores.saturating_sub(own).max(1))
 }
 
 /// What a run needs besides its plan.
@@ -163,11 +229,10 @@ fn carry_out(
     progress: &mut dyn Progress,
     prepared: Prepared<'_>,
 ) -> Result<(file::RunResult, Vec<Stamp>), RunError> {
-    let Prepared { watcher, endpoints, descriptor_limit, ring, folder } = prepared;
+    let Prepared { mut watcher, endpoints, descriptor_limit, ring, folder } = prepared;
     let clock = Clock::machine();
-    let cores = machine::cores();
     let shares_machine = matches!(plan.target, Target::Emulator(_));
-    let threads = options.threads.unwrap_or(if shares_machine { (cores / 2).max(1) } else { cores });
+    let (threads, emulator_threads) = self::threads(options.threads, options.processes, shares_machine);
 
     let keys = ring.device_keys(&plan);
     let embedded = match &plan.target {
@@ -181,9 +246,9 @@ fn carry_out(
                 enrollments: ring.enrollments,
                 stamps: options.stamps,
                 service_keys: None,
-                drive: target.drive,
+                drive: target.drive.share(plan.shard.count()),
             };
-            Some(Embedded::start(&options.program, &config, cores.saturating_sub(threads).max(1))?)
+            Some(Embedded::start(&options.program, &config, emulator_threads)?)
         }
         Target::Azure(_) | Target::Hub(_) => None,
     };
@@ -196,7 +261,8 @@ fn carry_out(
     };
     let narrator = plan.narrate.then(|| Arc::new(|told: Narration<'_>| narrate(&told)) as _);
     let plan = Arc::new(plan);
-    let (epoch, started) = (clock.now() + RUN_UP, clock.wall() + RUN_UP);
+    let epoch = watcher.wait(options.start, progress)?;
+    let started = clock.wall() + epoch.since(clock.now());
     let mut files = Growing::create(folder, started)?;
     let before = machine::Usage::now();
     let repeated_before = machine::syn_retransmissions();
@@ -212,7 +278,9 @@ fn carry_out(
     if let Some(starting) = options.starting {
         starting(&Starting { epoch, emulator: ready.map(|ready| ready.pid) });
     }
-    let early = verdict::Early::new(&plan.thresholds, plan.sends_from);
+    // A part knows nothing of the whole that thresholds are about.
+    let watched_for = if plan.shard.is_whole() { plan.thresholds.as_slice() } else { &[] };
+    let early = verdict::Early::new(watched_for, plan.sends_from);
     // Not to know it is no reason to do without the run.
     let noise = noise::Meter::start(epoch).ok();
     let watched = watcher.watch(&setup, &connections, Keeper { progress, files: &mut files, early })?;
@@ -233,6 +301,8 @@ fn carry_out(
         noise,
     };
     let mut facts = facts(&plan, text, started, &watched, threads, generator, &endpoints);
+    facts.values_sha256 = options.values_sha256.clone();
+    facts.clock = Some(file::RunClock { boot: machine::boot(), zero_ns: epoch.nanos() });
     let mut stamps = Vec::new();
     if let Some(embedded) = embedded {
         match embedded.stop() {
@@ -251,6 +321,7 @@ fn carry_out(
     facts.notes.extend(guard::detours(&plan).map(|detours| format!("Connections were made {detours}.")));
     facts.notes.extend(watched.aborted.iter().map(|text| format!("Ended early by the threshold `{text}`.")));
     facts.notes.extend(guard::left_behind(&plan, &endpoints));
+    facts.notes.extend(emulators_of_their_own(&plan));
     let mut judgement = verdict::judge(&watched.record, &facts, &plan.thresholds);
     if let Err(error) = files.finish() {
         judgement.spoil(format!("The files of this run are incomplete: {error}."));
@@ -258,6 +329,19 @@ fn carry_out(
     let mut result = result::build(&watched.record, &watched.series, facts);
     result.judgement = Some(judgement);
     Ok((result, stamps))
+}
+
+/// What to know of limits that several emulators keep, each for itself; `None` where there are none.
+pub fn emulators_of_their_own(plan: &Plan) -> Option<String> {
+    let Target::Emulator(target) = &plan.target else { return None };
+    let is_limited = target.dps.registrations.is_some() || target.hubs.iter().any(|hub| hub.size.is_some());
+    (is_limited && !plan.shard.is_whole()).then(|| {
+        format!(
+            "Each of the {n} shards has an emulator of its own, which keeps the scenario's limits (registrations, tiers) for \
+             itself: together they admit {n} times as much.",
+            n = plan.shard.count()
+        )
+    })
 }
 
 fn connections(plan: &Plan, ready: Option<&Ready>) -> Result<Connections, TrustError> {
@@ -315,12 +399,16 @@ fn facts(
     generator: file::Generator,
     endpoints: &[Endpoint],
 ) -> file::Facts {
-    let hash = Sha256::digest(text.as_bytes());
+    let shard = plan.shard;
     file::Facts {
         scenario: plan.name.clone(),
-        scenario_sha256: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+        scenario_sha256: hex(&Sha256::digest(text.as_bytes())),
+        values_sha256: String::new(),
         seed: plan.seed,
         run_id: plan.run_id.clone(),
+        shard: (!shard.is_whole()).then(|| file::Shard { index: shard.index(), count: shard.count() }),
+        clock: None,
+        thresholds: plan.thresholds.iter().map(|threshold| threshold.text.clone()).collect(),
         muster_version: env!("CARGO_PKG_VERSION").to_owned(),
         started: started.to_rfc3339(3),
         duration_ns: nanos(watched.elapsed),

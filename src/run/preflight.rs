@@ -10,7 +10,8 @@ pub enum DoesNotFit {
     /// More connections at once than files may be open.
     #[error(
         "the run holds at least {} connections at once, which with the {} files of the process itself is more than the \
-         {} that it may open; start fewer devices at once, split the scenario, or raise the hard limit (ulimit -Hn)",
+         {} that it may open; start fewer devices at once, spread them \
+         (--processes N, or --shard), or raise the hard limit (ulimit -Hn)",
         show_count(*.connections), OWN_DESCRIPTORS, show_count(*.limit)
     )]
     Descriptors {
@@ -32,7 +33,8 @@ pub const OWN_DESCRIPTORS: u64 = 32;
 /// # Errors
 /// [`DoesNotFit`] with the figures.
 pub fn check(plan: &Plan, limit: Option<u64>) -> Result<(), DoesNotFit> {
-    let connections: u64 = plan.populations.iter().map(|population| held_at_once(plan, population)).sum();
+    let held = |population| held_at_once(plan, population, plan.shard);
+    let connections: u64 = plan.populations.iter().map(held).sum();
     match limit {
         Some(limit) if connections + OWN_DESCRIPTORS > limit => {
             Err(DoesNotFit::Descriptors { connections, limit })

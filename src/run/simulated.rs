@@ -98,7 +98,7 @@ pub fn simulate(
         enrollments,
         stamps: false,
         service_keys: None,
-        drive: target.drive,
+        drive: target.drive.share(plan.shard.count()),
     };
     let (plan, keys, options) = (Arc::new(plan.clone()), Arc::new(keys), options.clone());
     let populations = plan.populations.clone();

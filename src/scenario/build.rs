@@ -16,7 +16,7 @@ use crate::document::values::{Refusal, listed, nearest};
 use crate::document::{Diagnostic, Diagnostics, Given, Origin, Spanned};
 use crate::list::DeviceList;
 use crate::plan::arrival::Trace;
-use crate::plan::{Enrollment, KeySource, Keys, Plan, Target};
+use crate::plan::{Enrollment, KeySource, Keys, Plan, Shard, Target};
 use crate::rng;
 use crate::scenario::enrollment::{self, Enrollment as WrittenEnrollment};
 use crate::scenario::target::TargetKind;
@@ -136,6 +136,7 @@ pub(super) fn plan(
         thresholds,
         gates,
         narrate: written.narrate.or(false),
+        shard: Shard::WHOLE,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::document::node::Text;
 use crate::document::{Diagnostic, Diagnostics};
 use crate::plan::threshold::{Comparison, Ending, Metric};
 use crate::plan::{Gate, Population, Threshold};
@@ -78,6 +79,22 @@ fn abort_after(
     Some(after.value)
 }
 
+/// Reads a threshold back from the text that reports show, for the populations of these names; `None` if it is none. It ends
+/// no run.
+pub(super) fn from_text(shown: &str, fleets: &[&str]) -> Option<Threshold> {
+    let plain = shown.strip_suffix(BY_DEFAULT).unwrap_or(shown);
+    let mut spaces = plain.rmatch_indices(' ').map(|(at, _)| at);
+    let at = spaces.find(|at| plain[at + 1..].starts_with(['<', '=', '>']))?;
+    let (metric, population) = threshold::metric(plain[..at].trim_end()).ok()?;
+    let population = match population {
+        None => None,
+        Some(name) => Some(fleets.iter().position(|known| *known == name)?),
+    };
+    let limit = Text { value: plain[at + 1..].to_owned(), written: None };
+    let (comparison, limit) = threshold::limit(&limit, metric).ok()?;
+    Some(Threshold { text: shown.to_owned(), metric, population, comparison, limit, abort_after: None })
+}
+
 /// What `[gate]` means, once the populations are known.
 pub(super) fn gates(
     written: &Scenario,
@@ -149,6 +166,9 @@ fn text(line: &Limit) -> String {
     format!("{} {}", line.metric.value, line.limit.value.value.trim())
 }
 
+/// Marks the text of a threshold that nobody wrote.
+const BY_DEFAULT: &str = " (default)";
+
 /// The thresholds of a scenario that gives none: of each kind of step that its devices make, one must have worked.
 fn defaults(populations: &[Population]) -> Vec<Threshold> {
     let made = |kind: StepKind| {
@@ -169,7 +189,7 @@ fn defaults(populations: &[Population]) -> Vec<Threshold> {
     let kinds = StepKind::ALL.iter().copied().filter(|kind| made(*kind));
     kinds
         .map(|kind| Threshold {
-            text: format!("{}.failed.share < 100 % (default)", kind.name()),
+            text: format!("{}.failed.share < 100 %{BY_DEFAULT}", kind.name()),
             metric: Metric::Share(Some(kind), Ending::Unsuccessful),
             population: None,
             comparison: Comparison::Below,
@@ -193,5 +213,26 @@ fn never_sampled(metric: Metric, populations: &[Population], target: TargetKind)
         StepKind::Register if target == TargetKind::Hub => Some("without DPS no device registers"),
         StepKind::Send if silent => Some("no device that it is about sends telemetry"),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_threshold_is_read_back_from_the_text_that_reports_show() {
+        let read = |text: &str| from_text(text, &["sensors", "gate ways"]);
+        let share = read("failed.share = 0 %").expect("a threshold");
+        assert_eq!((share.metric, share.limit), (Metric::Share(None, Ending::Unsuccessful), 0.0));
+        let default = read("send.failed.share < 100 % (default)").expect("a threshold");
+        assert_eq!((default.limit, default.text.as_str()), (1.0, "send.failed.share < 100 % (default)"));
+        let of = read("send[gate ways].response.p99 <= 250ms").expect("a threshold");
+        assert_eq!((of.population, of.comparison, of.limit), (Some(1), Comparison::AtMost, 0.25));
+        for wrong in
+            ["", "failed.share", "failed.share 0 %", "fly.p99 < 1s", "send[others].response.p99 < 1s", "a < "]
+        {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
     }
 }

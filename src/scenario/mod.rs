@@ -15,7 +15,7 @@ use crate::document::environment;
 use crate::document::node::{self, Entry, Node, Value};
 use crate::document::resolve::{self, Resolved, ResolvedOrigin};
 use crate::document::{Diagnostics, Key, Table, overlay, source};
-use crate::plan::{EmulatorTarget, Enrollment, Plan, Protocol};
+use crate::plan::{EmulatorTarget, Enrollment, Plan, Protocol, Threshold};
 use crate::rng;
 use crate::units::{parse_duration, spell_duration};
 use target::TargetKind;
@@ -64,6 +64,21 @@ pub struct Loaded {
     pub warnings: Diagnostics,
     /// The file as it was written, without byte order mark; `${env:NAME}` is not replaced in it.
     pub text: String,
+}
+
+impl Loaded {
+    /// Whether the seed is the user's, and not drawn for this run.
+    pub fn has_seed(&self, options: &Options) -> bool {
+        options.seed.is_some() || self.resolved.iter().any(|key| key.path == "seed")
+    }
+}
+
+/// Thresholds of a scenario from the texts that its results have, for the populations of these names.
+///
+/// # Errors
+/// The first text that is no threshold of this version.
+pub fn thresholds_from<'a>(texts: &'a [String], fleets: &[&str]) -> Result<Vec<Threshold>, &'a str> {
+    texts.iter().map(|text| build_threshold::from_text(text, fleets).ok_or(text.as_str())).collect()
 }
 
 /// What `muster emulate` needs of a scenario.

@@ -16,7 +16,9 @@ use crate::plan::threshold::{Ending, Metric, Statistic, Threshold};
 use crate::record::durations::enough_for;
 use crate::record::{Durations, Latency, PopulationRecord, Record};
 use crate::result::file::{Ended, Facts, Judgement, ThresholdOutcome, Verdict};
+use crate::result::merge::shards;
 use crate::step::{Class, StepKind};
+use crate::text::Untrusted;
 use crate::units::{show_count, show_duration};
 
 /// Exit code of a run that passed.
@@ -41,7 +43,7 @@ impl Verdict {
     /// With what the program ends.
     pub const fn exit_code(self) -> u8 {
         match self {
-            Self::Pass => EXIT_PASS,
+            Self::Pass | Self::Part => EXIT_PASS,
             Self::Threshold => EXIT_THRESHOLD,
             Self::Void => EXIT_VOID,
             Self::Interrupted => EXIT_INTERRUPTED,
@@ -61,6 +63,72 @@ impl Judgement {
 
 /// Judges a run by its thresholds (in the order given), its schedule and its books.
 pub fn judge(record: &Record, facts: &Facts, thresholds: &[Threshold]) -> Judgement {
+    if let Some(shard) = facts.shard {
+        // What a part of the devices did says nothing about a share or a quantile of all.
+        let mut judgement = weigh(record, facts, &[], void::reasons(&record.total(), facts));
+        if judgement.verdict == Verdict::Pass {
+            judgement.verdict = Verdict::Part;
+        }
+        judgement.reasons.push(format!(
+            "Shard {} of {} (counted from 0): thresholds are judged when it is merged with the others.",
+            shard.index, shard.count
+        ));
+        return judgement;
+    }
+    let void = void::reasons(&record.total(), facts);
+    weigh(record, facts, thresholds, void)
+}
+
+/// Judges what was merged of shards. Each of them was held against its own schedule, and one that is void makes all void; so
+/// does one that is missing, for the load was another than the scenario's.
+///
+/// * `parts`: index, end and judgement of each shard
+/// * `missing`: indices of those that are not there
+pub fn judge_merged(
+    record: &Record,
+    facts: &Facts,
+    thresholds: &[Threshold],
+    parts: &[(u32, Ended, Option<Judgement>)],
+    missing: &[u32],
+) -> Judgement {
+    let of = |verdict| {
+        parts.iter().filter(move |(.., judged)| judged.as_ref().is_some_and(|j| j.verdict == verdict))
+    };
+    let told = |(index, _, judged): &(u32, Ended, Option<Judgement>)| {
+        let mut reason = judged.as_ref().and_then(|judged| judged.reasons.first()).map_or("", String::as_str);
+        // What would be cut off in its middle does without its last sentence, which is advice.
+        if reason.chars().count() > Untrusted::MAX_CHARS - 20 {
+            reason = reason.rsplit_once(". ").map_or(reason, |(reason, _)| reason);
+        }
+        format!("Shard {index}: {reason}")
+    };
+    let mut void: Vec<String> = Vec::new();
+    if !missing.is_empty() {
+        void.push(format!(
+            "{} missing: the load was not what the scenario says.",
+            match missing {
+                [one] => format!("Shard {one} is"),
+                several => format!("{} shards ({}) are", several.len(), shards(several)),
+            }
+        ));
+    }
+    void.extend(of(Verdict::Void).map(told));
+    let mut judgement = weigh(record, facts, thresholds, void);
+    let interrupted: Vec<u32> =
+        parts.iter().filter(|(_, ended, _)| *ended == Ended::Interrupted).map(|(index, ..)| *index).collect();
+    if !interrupted.is_empty() && interrupted.len() < parts.len() {
+        judgement.reasons.push(format!("Interrupted: {}.", shards(&interrupted)));
+    }
+    // The books of all may add up where those of two do not.
+    let broken: Vec<String> = of(Verdict::Broken).map(told).collect();
+    if judgement.verdict != Verdict::Broken {
+        broken.into_iter().rev().for_each(|reason| judgement.spoil(reason));
+    }
+    judgement
+}
+
+/// The judgement, with the reasons to call it void given.
+fn weigh(record: &Record, facts: &Facts, thresholds: &[Threshold], void: Vec<String>) -> Judgement {
     let total = record.total();
     let outcomes: Vec<_> = thresholds
         .iter()
@@ -77,7 +145,6 @@ pub fn judge(record: &Record, facts: &Facts, thresholds: &[Threshold]) -> Judgem
         interrupted
             .push(format!("Interrupted after {after}: the figures are about what was done until then."));
     }
-    let void = void::reasons(&total, facts);
     let mut crossed = Vec::new();
     if facts.ended == Ended::Aborted {
         crossed.push("Stopped early, because a threshold with `abort_after` was crossed.".to_owned());

@@ -17,6 +17,7 @@ use muster::time::UnixTime;
 
 mod devicebound;
 mod mqtt;
+mod shards;
 mod tokens;
 mod truth;
 mod two_way;

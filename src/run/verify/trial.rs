@@ -78,6 +78,9 @@ impl Trial {
             output: maker.directory.clone(),
             environment: &|_| None,
             stamps: true,
+            values_sha256: run::values_sha256(&plan.resolved),
+            start: run::coordinate::Start::Now,
+            processes: 1,
             witness: Some(Arc::new(move |fate: &Fate| {
                 taken.lock().unwrap_or_else(PoisonError::into_inner).push(*fate);
             })),

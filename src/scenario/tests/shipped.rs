@@ -19,8 +19,8 @@ fn every_shipped_scenario_loads_without_a_warning() {
         count += 1;
     }
     assert_eq!(
-        count, 10,
-        "first-run, quickstart, ci-smoke, mixed-protocols, two-way, boot, and the four for a fleet of one's own"
+        count, 11,
+        "first-run, quickstart, ci-smoke, mixed-protocols, two-way, boot, sixty-thousand, and the four for a fleet of one's own"
     );
 }
 
