@@ -1,7 +1,8 @@
 //! The summary on standard output: verdict first, then what led to it, then what it cost.
 
 use super::table::{
-    Look, Page, columns, figure, left, nanos, right, safe, step_cells, verdict_word, what_was_done,
+    Look, Page, columns, figure, left, nanos, reconciled, right, safe, step_cells, verdict_word,
+    what_was_done,
 };
 use crate::result::file::{Ended, FailureGroup, Judgement, Measured, Noise, RunResult, Step, Verdict};
 use crate::result::percentiles::{Percentiles, Row};
@@ -382,6 +383,14 @@ fn generator(page: &mut Page, result: &RunResult) {
         for difference in &ledger.differences {
             page.wrapped("  ✗ ", &format!("the emulator counted otherwise: {}", safe(difference)), Look::Bad);
         }
+    }
+    let Some(messages) = &ledger.messages else { return };
+    if let Some(sentence) = reconciled(messages) {
+        let (mark, look) = if messages.is_whole() { ("  ✓ ", Look::Good) } else { ("  ✗ ", Look::Bad) };
+        page.wrapped(mark, &sentence, look);
+    }
+    for sentence in &messages.by_totals {
+        page.wrapped("  ! ", &format!("compared by totals only, {}", safe(sentence)), Look::Warning);
     }
 }
 

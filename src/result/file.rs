@@ -10,8 +10,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod measured;
+mod messages;
 
 pub use measured::*;
+pub use messages::*;
 
 /// What [`RunResult::format`] says.
 pub const FORMAT: &str = "muster-result";
@@ -213,8 +215,12 @@ pub struct Ledger {
     pub totals: BTreeMap<String, u64>,
     /// What both sides counted alike, for example `5,000 messages accepted`.
     pub agreed: Vec<String>,
-    /// A sentence for each total that contradicts ours; empty when both agree.
+    /// A sentence for each total that contradicts ours, and for each kind of messages that were not reconciled; empty when both
+    /// agree.
     pub differences: Vec<String>,
+    /// What came of reconciling message by message; absent if only totals were compared, and in results of earlier programs.
+    #[serde(default)]
+    pub messages: Option<Messages>,
 }
 
 /// How a run came out.

@@ -54,7 +54,12 @@ pub fn compare(record: &Record, populations: &[Population], ledger: &Ledger) -> 
         books.check("messages accepted", 0, 0, 0);
     }
     two_way(&total, ledger, &mut books);
-    file::Ledger { totals: totals(ledger), agreed: books.agreed, differences: books.differences }
+    file::Ledger {
+        totals: totals(ledger),
+        agreed: books.agreed,
+        differences: books.differences,
+        messages: None,
+    }
 }
 
 /// What goes both ways; nothing is said of what never happened.
