@@ -139,7 +139,7 @@ impl Embedded {
             match self.reports.recv_timeout(PATIENCE) {
                 Ok(Report::Stamp(stamp)) => stamps.push(stamp),
                 Ok(Report::Ledger(ledger)) => return Ok((*ledger, stamps)),
-                Ok(Report::Ready(_) | Report::Failed(_)) => {}
+                Ok(Report::Ready(_) | Report::Failed(_) | Report::Arrived(_) | Report::Complete(_)) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(EmbeddedError::Gone),
                 Err(RecvTimeoutError::Timeout) => return Err(EmbeddedError::Silent(PATIENCE)),
             }

@@ -166,6 +166,7 @@ fn carry_out(
                 allocation: target.allocation.clone(),
                 enrollments: ring.enrollments,
                 stamps: options.stamps,
+                message_ids: Vec::new(),
                 service_keys: None,
                 drive: target.drive,
             };

@@ -97,6 +97,7 @@ pub fn simulate(
         allocation: target.allocation.clone(),
         enrollments,
         stamps: false,
+        message_ids: Vec::new(),
         service_keys: None,
         drive: target.drive,
     };
