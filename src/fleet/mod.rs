@@ -34,6 +34,8 @@ pub struct Setup {
     pub epoch: Instant,
     /// How many threads.
     pub threads: usize,
+    /// Whether the record is to say what became of each message, where its id holds its number.
+    pub keeps_messages: bool,
     /// Told what devices do; called on the fleet's threads.
     pub narrator: Option<Narrator>,
 }

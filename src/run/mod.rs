@@ -188,7 +188,15 @@ fn carry_out(
     let before = machine::Usage::now();
     let repeated_before = machine::syn_retransmissions();
     let setup =
-        Setup { plan: Arc::clone(&plan), keys: Arc::new(keys), destination, epoch, threads, narrator };
+        Setup {
+            plan: Arc::clone(&plan),
+            keys: Arc::new(keys),
+            destination,
+            epoch,
+            threads,
+            keeps_messages: false,
+            narrator,
+        };
     let early = verdict::Early::new(&plan.thresholds, plan.sends_from);
     // Not to know it is no reason to do without the run.
     let noise = noise::Meter::start(epoch).ok();

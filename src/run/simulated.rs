@@ -121,6 +121,7 @@ pub fn simulate(
             keys,
             epoch,
             threads: options.shares.max(1),
+            keeps_messages: false,
             narrator: None,
         };
         let (command, commands) = watch::channel(Command::Run);

@@ -122,6 +122,7 @@ fn queue(service: impl FnMut() -> Duration + 'static) -> (Record, Vec<(Instant, 
             destination: Destination::Hub { place: Place::of_host("queue"), host: "queue".to_owned() },
             epoch: clock.now(),
             threads: 1,
+            keeps_messages: false,
             narrator: None,
         };
         let (_command, commands) = tokio::sync::watch::channel(Command::Run);
