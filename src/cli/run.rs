@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::BoolishValueParser;
+
 use super::{exit, progress, terminal};
 use crate::report;
 use crate::result::file::Ended;
@@ -30,6 +32,19 @@ pub(super) struct Arguments {
     /// Threads of the generator [default: the cores, or half of them beside the embedded emulator]
     #[arg(long, value_parser = threads, env = "MUSTER_THREADS")]
     threads: Option<usize>,
+
+    /// Hold every message against what the emulator accepted, one by one [default: with the embedded emulator] [env:
+    /// MUSTER_RECONCILE=]
+    #[arg(long, overrides_with = "no_reconcile")]
+    reconcile: bool,
+
+    /// Compare totals only
+    #[arg(long, overrides_with = "reconcile")]
+    no_reconcile: bool,
+
+    /// The environment's word on it, in a place of its own: a flag that overrides another must not be set from there.
+    #[arg(long, hide = true, env = "MUSTER_RECONCILE", value_parser = BoolishValueParser::new())]
+    reconcile_unless_told: Option<bool>,
 
     /// Confirm loading hosts other than this machine
     #[arg(long)]
@@ -90,6 +105,11 @@ fn one(path: &Path, arguments: &Arguments) -> (u8, Option<Ended>) {
         output: arguments.output.clone(),
         environment: &environment,
         stamps: false,
+        reconcile: match (arguments.reconcile, arguments.no_reconcile) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => arguments.reconcile_unless_told,
+        },
     };
     let narrates = loaded.plan.narrate;
     let mut progress = progress::choose(&loaded.plan, arguments.no_progress || arguments.quiet || narrates);
@@ -129,7 +149,9 @@ fn failed(text: &str, code: u8) -> u8 {
 
 fn code(error: &RunError) -> u8 {
     match error {
-        RunError::Refused(run::guard::Refused::Host(_)) | RunError::Keys(_) => exit::USAGE,
+        RunError::Refused(run::guard::Refused::Host(_))
+        | RunError::Keys(_)
+        | RunError::NothingToReconcile(_) => exit::USAGE,
         RunError::Refused(_) | RunError::DoesNotFit(_) => exit::REFUSED,
         RunError::Trust(_) => exit::USAGE,
         RunError::Embedded(_) | RunError::Fleet(_) | RunError::Store(_) => exit::FAILED,

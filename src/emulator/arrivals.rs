@@ -73,7 +73,16 @@ impl Arrivals {
 impl DeviceArrivals {
     /// A hub has accepted a message.
     pub(super) fn accept(&self, message: Numbered) {
-        self.lock().accept(message);
+        let mut arrived = self.lock();
+        #[cfg(test)]
+        let message = match planted::becomes(message) {
+            None => return,
+            Some((message, times)) => {
+                (1..times).for_each(|_| arrived.accept(message));
+                message
+            }
+        };
+        arrived.accept(message);
     }
 
     fn lock(&self) -> MutexGuard<'_, Arrived> {
@@ -87,6 +96,35 @@ impl Arrived {
             Numbered::As(number) => self.marks.change(number.into(), |times| times.saturating_add(1)),
             Numbered::Foreign => self.foreign += 1,
             Numbered::Unclear => self.marks = Marks::given_up(),
+        }
+    }
+}
+
+/// Faults for tests: a hub that confirms messages and does something else with them.
+#[cfg(test)]
+pub(crate) mod planted {
+    use std::cell::RefCell;
+
+    use super::Numbered;
+
+    /// What a hub is to do with a message of that number, whatever the device: have it as which, and how often.
+    pub(crate) type Rule = fn(u32) -> Option<(u32, u8)>;
+
+    thread_local! {
+        static RULE: RefCell<Option<Rule>> = const { RefCell::new(None) };
+    }
+
+    /// Plants a fault into the emulators of this thread.
+    pub(crate) fn plant(rule: Option<Rule>) {
+        RULE.set(rule);
+    }
+
+    pub(super) fn becomes(message: Numbered) -> Option<(Numbered, u8)> {
+        match (message, RULE.with_borrow(|rule| *rule)) {
+            (Numbered::As(number), Some(rule)) => {
+                rule(number).map(|(number, times)| (Numbered::As(number), times))
+            }
+            _ => Some((message, 1)),
         }
     }
 }

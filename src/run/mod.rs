@@ -26,6 +26,7 @@ pub mod embedded;
 pub mod guard;
 pub mod keys;
 pub mod machine;
+pub mod messages;
 pub mod noise;
 pub mod preflight;
 pub mod reconcile;
@@ -33,6 +34,7 @@ pub mod simulated;
 
 use coordinate::{Keeper, Progress, Watched, Watcher};
 use embedded::{Embedded, EmbeddedError};
+use messages::Reconciler;
 
 /// How a run is to be made.
 pub struct Options<'a> {
@@ -48,6 +50,8 @@ pub struct Options<'a> {
     pub environment: &'a dyn Fn(&str) -> Option<String>,
     /// Whether the emulator is to stamp each message's residence.
     pub stamps: bool,
+    /// Whether the fleet's messages are held against the emulator's one by one; `None`: wherever there is an embedded emulator.
+    pub reconcile: Option<bool>,
 }
 
 /// A run that came to its end.
@@ -81,6 +85,12 @@ pub enum RunError {
     /// No fleet.
     #[error(transparent)]
     Fleet(#[from] FleetError),
+    /// There is nothing to reconcile with.
+    #[error(
+        "--reconcile (or MUSTER_RECONCILE) needs the embedded emulator, which tells what it accepted; {0} does not: leave it \
+         out, or set target.kind = \"emulator\""
+    )]
+    NothingToReconcile(String),
     /// The result cannot be kept.
     #[error(transparent)]
     Store(#[from] store::StoreError),
@@ -103,6 +113,9 @@ pub fn execute(
 ) -> Result<Finished, RunError> {
     let watcher = Watcher::new()?;
     let endpoints = guard::endpoints(&plan)?;
+    if options.reconcile == Some(true) && !matches!(plan.target, Target::Emulator(_)) {
+        return Err(RunError::NothingToReconcile(guard::named(&endpoints)));
+    }
     guard::confirm(&plan, &endpoints, options.yes)?;
     let descriptor_limit = machine::raise_descriptor_limit();
     preflight::check(&plan, descriptor_limit)?;
@@ -155,6 +168,7 @@ fn carry_out(
     let shares_machine = matches!(plan.target, Target::Emulator(_));
     let threads = options.threads.unwrap_or(if shares_machine { (cores / 2).max(1) } else { cores });
 
+    let reconciles = shares_machine && options.reconcile.unwrap_or(true);
     let keys = ring.device_keys(&plan);
     let embedded = match &plan.target {
         Target::Emulator(target) => {
@@ -166,7 +180,7 @@ fn carry_out(
                 allocation: target.allocation.clone(),
                 enrollments: ring.enrollments,
                 stamps: options.stamps,
-                message_ids: Vec::new(),
+                message_ids: if reconciles { messages::id_forms(&plan) } else { Vec::new() },
                 service_keys: None,
                 drive: target.drive,
             };
@@ -187,16 +201,15 @@ fn carry_out(
     let mut files = Growing::create(folder, started)?;
     let before = machine::Usage::now();
     let repeated_before = machine::syn_retransmissions();
-    let setup =
-        Setup {
-            plan: Arc::clone(&plan),
-            keys: Arc::new(keys),
-            destination,
-            epoch,
-            threads,
-            keeps_messages: false,
-            narrator,
-        };
+    let setup = Setup {
+        plan: Arc::clone(&plan),
+        keys: Arc::new(keys),
+        destination,
+        epoch,
+        threads,
+        keeps_messages: reconciles,
+        narrator,
+    };
     let early = verdict::Early::new(&plan.thresholds, plan.sends_from);
     // Not to know it is no reason to do without the run.
     let noise = noise::Meter::start(epoch).ok();
@@ -220,9 +233,19 @@ fn carry_out(
     let mut facts = facts(&plan, text, started, &watched, threads, generator, &endpoints);
     let mut stamps = Vec::new();
     if let Some(embedded) = embedded {
-        match embedded.stop() {
+        let mut reconciler = reconciles.then(|| Reconciler::new(&watched.record.messages, &plan));
+        let told = |report| {
+            if let Some(reconciler) = &mut reconciler {
+                reconciler.take(report);
+            }
+        };
+        match embedded.stop(told) {
             Ok((ledger, kept)) => {
-                facts.ledger = Some(reconcile::compare(&watched.record, &plan.populations, &ledger));
+                let mut compared = reconcile::compare(&watched.record, &plan.populations, &ledger);
+                if let Some(reconciler) = reconciler {
+                    reconciler.finish(&mut compared);
+                }
+                facts.ledger = Some(compared);
                 stamps = kept;
             }
             // What was measured is kept all the same, marked as what it is.
