@@ -40,6 +40,7 @@ fn a_healthy_run_passes_with_the_summary_and_nothing_else_on_standard_output() {
         "20 devices · 20 assigned · 60 of 60 messages acknowledged",
         "✓ failed.share = 0 % observed 0 %",
         "✓ the emulator counted the same: 20 assigned, 60 messages accepted",
+        "✓ 60 messages reconciled one by one: 0 lost, 0 phantom, 0 counted twice",
     ]);
     assert!(!ran.stdout.contains("registered ·"), "progress belongs to standard error: {}", ran.stdout);
     assert!(ran.stderr.contains("20/20 registered"), "{}", ran.stderr);

@@ -189,6 +189,7 @@ fn configure(arguments: &Arguments, folder: &mut Folder) -> Result<(Config, Vec<
         allocation: Allocation::Hashed,
         enrollments: Vec::new(),
         stamps: false,
+        message_ids: Vec::new(),
         service_keys: None,
         drive: Drive::default(),
     };

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::BoolishValueParser;
+
 use super::split::{self, Split, StartAt};
 use super::{exit, progress, terminal};
 use crate::plan::Roster;
@@ -51,6 +53,19 @@ pub(super) struct Arguments {
     /// scenario, seed, number of shards and --start-at]
     #[arg(long, value_name = "ID", value_parser = split::run_id, env = "MUSTER_RUN_ID")]
     run_id: Option<String>,
+
+    /// Hold every message against what the emulator accepted, one by one [default: with the embedded emulator] [env:
+    /// MUSTER_RECONCILE=]
+    #[arg(long, overrides_with = "no_reconcile")]
+    reconcile: bool,
+
+    /// Compare totals only
+    #[arg(long, overrides_with = "reconcile")]
+    no_reconcile: bool,
+
+    /// The environment's word on it, in a place of its own: a flag that overrides another must not be set from there.
+    #[arg(long, hide = true, env = "MUSTER_RECONCILE", value_parser = BoolishValueParser::new())]
+    reconcile_unless_told: Option<bool>,
 
     /// Confirm loading hosts other than this machine
     #[arg(long)]
@@ -142,6 +157,11 @@ fn one(path: &Path, arguments: &Arguments) -> (u8, Option<Ended>) {
         values_sha256: run::values_sha256(&loaded.resolved),
         start: start.map_or(Start::Now, Start::At),
         processes: 1,
+        reconcile: match (arguments.reconcile, arguments.no_reconcile) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => arguments.reconcile_unless_told,
+        },
     };
     let narrates = loaded.plan.narrate;
     let mut progress = progress::choose(&loaded.plan, arguments.no_progress || arguments.quiet || narrates);
@@ -218,7 +238,9 @@ fn failed(text: &str, code: u8) -> u8 {
 pub(super) fn code(error: &RunError) -> u8 {
     match error {
         RunError::Process(ProcessError::Failed { code, .. }) => *code,
-        RunError::Refused(run::guard::Refused::Host(_)) | RunError::Keys(_) => exit::USAGE,
+        RunError::Refused(run::guard::Refused::Host(_))
+        | RunError::Keys(_)
+        | RunError::NothingToReconcile(_) => exit::USAGE,
         RunError::Refused(_) | RunError::DoesNotFit(_) => exit::REFUSED,
         RunError::Trust(_) | RunError::TooLate(_) => exit::USAGE,
         RunError::Embedded(_) | RunError::Fleet(_) | RunError::Store(_) => exit::FAILED,

@@ -45,6 +45,7 @@ fn carry_out(mut job: processes::Job, input: processes::Input) -> Result<(), (St
         output: job.folder.clone(),
         environment: &environment,
         stamps: false,
+        reconcile: job.reconcile,
         witness: None,
         starting: None,
         values_sha256: run::values_sha256(&loaded.resolved),

@@ -591,6 +591,7 @@ impl Device {
             self.outbox.notice(&self.world, &self.profile);
         }
         self.outbox.abandon(&self.world, &self.profile, cause, reason);
+        self.outbox.leave_marks(&self.world, &self.profile, self.n, self.link.assigned.as_deref());
         if let Some(errands) = &mut self.errands {
             errands.abandon(&self.world, &self.profile, cause, reason);
         }

@@ -5,8 +5,11 @@ use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use super::dps::Assigned;
 use super::hub::Resend;
-use super::world::{Fate, Instants, Profile, Sending, World};
+use super::world::{EndedMessage, Fates, Instants, Profile, Sending, World};
+use crate::record::messages::Sent;
+use crate::record::{DeviceMessages, Marks};
 use crate::step::{Cause, Failure, Observation, Outcome, Reason, StepKind};
 use crate::time::{Due, Instant, Sleep, UnixTime};
 
@@ -22,6 +25,8 @@ pub struct Outbox {
     due_wait: Option<(Instant, Due)>,
     /// A wait for a deadline, or for one that was met in time: it is put off when it ends, and not with each message.
     deadline_wait: Option<(Instant, Sleep)>,
+    /// What became of each message, if somebody wants to know.
+    marks: Marks,
 }
 
 /// How far a device has come in what it owes.
@@ -42,12 +47,12 @@ pub struct Owed {
     pub sequence: u64,
     /// Under which packet id it went, if it did and the protocol has that.
     pub packet_id: Option<u16>,
-    /// Number of the device.
-    device: u64,
     due: Instant,
     ready: Instant,
     /// When it first went: one that goes again stays the same step, and the same message.
     first_sent: Option<(Instant, UnixTime)>,
+    /// How often it goes again because its connection was lost with it.
+    again: u8,
 }
 
 /// What a [`Outbox::tick`] found.
@@ -66,6 +71,9 @@ impl Outbox {
             let mut instants = (sending.instants)(device);
             let next_due = instants.next().map(|due| connected + due);
             self.position = Some(Position { device, instants, origin: connected, passed: 0, next_due });
+            if sending.fates != Fates::EachMessage {
+                self.marks = Marks::given_up();
+            }
         }
     }
 
@@ -167,7 +175,7 @@ impl Outbox {
             && let Some(owed) = self.under_way.remove(at)
         {
             let started = owed.first_sent.map_or(started, |(first, _)| first.min(started));
-            owed.book(world, profile, started, finished, outcome, failure);
+            self.book(owed, world, profile, (started, finished), outcome, failure);
         }
     }
 
@@ -182,12 +190,14 @@ impl Outbox {
 
     fn give_back(&mut self, world: &World, profile: &Profile, unsent: &[u64], cause: Cause, again: bool) {
         let now = world.agenda.now();
-        while let Some(owed) = self.under_way.pop_back() {
-            if again || unsent.contains(&owed.sequence) {
+        while let Some(mut owed) = self.under_way.pop_back() {
+            let is_unsent = unsent.contains(&owed.sequence);
+            if again || is_unsent {
+                owed.again = owed.again.saturating_add(u8::from(!is_unsent));
                 self.waiting.push_front(owed);
             } else {
                 // Response and service time of an unknown message are in no histogram: `started` only orders the instants.
-                owed.book(world, profile, owed.ready, now, Outcome::Unknown(cause), None);
+                self.book(owed, world, profile, (owed.ready, now), Outcome::Unknown(cause), None);
             }
         }
     }
@@ -197,7 +207,7 @@ impl Outbox {
         self.give_back(world, profile, &[], cause, false);
         let now = world.agenda.now();
         for owed in std::mem::take(&mut self.waiting) {
-            owed.book(world, profile, now, now, owed.never_or(reason, cause), None);
+            self.book(owed, world, profile, (now, now), owed.never_or(reason, cause), None);
         }
         self.position = None;
     }
@@ -210,15 +220,22 @@ impl Outbox {
             let position = self.position.as_mut().expect("a message that is due has a place in the schedule");
             position.passed += 1;
             position.next_due = position.instants.next().map(|due| position.origin + due);
-            let (device, sequence) = (position.device, position.passed);
-            let owed = Owed { sequence, packet_id: None, device, due, ready: now, first_sent: None };
+            let owed = Owed {
+                sequence: position.passed,
+                packet_id: None,
+                due,
+                ready: now,
+                first_sent: None,
+                again: 0,
+            };
             world.recorder.borrow_mut().due(profile.population, StepKind::Send);
             // A message that can go at once does not take a place in the queue.
             let free = sending.in_flight.saturating_sub(self.under_way.len());
             if self.waiting.len() < sending.queue + free {
                 self.waiting.push_back(owed);
             } else {
-                owed.book(world, profile, now, now, Outcome::NotSent(Reason::QueueFull), None);
+                let outcome = Outcome::NotSent(Reason::QueueFull);
+                self.book(owed, world, profile, (now, now), outcome, None);
             }
         }
     }
@@ -227,17 +244,55 @@ impl Outbox {
         let now = world.agenda.now();
         let is_late = |owed: &mut Owed| owed.due + profile.send_deadline <= now;
         while let Some(owed) = self.waiting.pop_front_if(is_late) {
-            owed.book(world, profile, now, now, owed.never_or(Reason::Deadline, Cause::Deadline), None);
+            let outcome = owed.never_or(Reason::Deadline, Cause::Deadline);
+            self.book(owed, world, profile, (now, now), outcome, None);
         }
         if profile.connect.is_mqtt() {
             // The connection is as good as before; a confirmation that comes now is too late.
             while let Some(owed) = self.under_way.pop_front_if(is_late) {
-                owed.book(world, profile, owed.ready, now, Outcome::Unknown(Cause::Deadline), None);
+                let outcome = Outcome::Unknown(Cause::Deadline);
+                self.book(owed, world, profile, (owed.ready, now), outcome, None);
             }
             return Tick::Due;
         }
         let overdue = self.under_way.front().is_some_and(|owed| owed.due + profile.send_deadline <= now);
         if overdue { Tick::Overdue } else { Tick::Due }
+    }
+
+    /// Hands over what became of each message of device `n`, which has nothing left to do.
+    pub fn leave_marks(&mut self, world: &World, profile: &Profile, n: u64, assigned: Option<&Assigned>) {
+        let marks = std::mem::take(&mut self.marks);
+        let wanted = profile.sending.as_ref().is_some_and(|sending| sending.fates != Fates::Forgotten);
+        if let Some(Assigned { device_id, .. }) = assigned.filter(|_| wanted && marks.count() != Some(0)) {
+            let (population, device_id) = (profile.population, device_id.as_str().into());
+            world.recorder.borrow_mut().messages(DeviceMessages { population, n, device_id, marks });
+        }
+    }
+
+    fn book(
+        &mut self,
+        owed: Owed,
+        world: &World,
+        profile: &Profile,
+        (started, finished): (Instant, Instant),
+        outcome: Outcome,
+        failure: Option<&Failure>,
+    ) {
+        let sent = Sent::of(outcome, owed.again);
+        self.marks.change(owed.sequence, |before| sent.entered(before));
+        let observation = Observation {
+            kind: StepKind::Send,
+            due: owed.due,
+            ready: owed.ready,
+            started,
+            finished,
+            outcome,
+        };
+        world.recorder.borrow_mut().step(profile.population, &observation, failure);
+        if let (Some(witness), Some(Position { device, .. })) = (&world.witness, &self.position) {
+            let (population, device, sequence) = (profile.population, *device, owed.sequence);
+            witness(&EndedMessage { population, device, sequence, observation });
+        }
     }
 }
 
@@ -252,30 +307,6 @@ impl Owed {
         match self.first_sent {
             None => Outcome::NotSent(reason),
             Some(_) => Outcome::Unknown(cause),
-        }
-    }
-
-    fn book(
-        self,
-        world: &World,
-        profile: &Profile,
-        started: Instant,
-        finished: Instant,
-        outcome: Outcome,
-        failure: Option<&Failure>,
-    ) {
-        let observation = Observation {
-            kind: StepKind::Send,
-            due: self.due,
-            ready: self.ready,
-            started,
-            finished,
-            outcome,
-        };
-        world.recorder.borrow_mut().step(profile.population, &observation, failure);
-        if let Some(witness) = &world.witness {
-            let (population, Self { device, sequence, .. }) = (profile.population, self);
-            witness(&Fate { population, device, sequence, observation });
         }
     }
 }

@@ -47,7 +47,7 @@ pub struct World {
 pub type Narrator = Box<dyn Fn(Narration<'_>)>;
 
 /// Is told of messages that have come to their end.
-pub type Witness = Box<dyn Fn(&Fate)>;
+pub type Witness = Box<dyn Fn(&EndedMessage)>;
 
 /// What devices of one population have in common.
 pub struct Profile {
@@ -232,12 +232,25 @@ pub struct Sending {
     pub in_flight: usize,
     /// Messages that may wait.
     pub queue: usize,
+    /// Whether what became of each message is kept.
+    pub fates: Fates,
     /// What they hold.
     pub payload: Payloads,
     /// What messages of each kind of `payload` have in common.
     pub envelopes: Vec<Envelope>,
     /// When the messages of device n are due, in order and counted from when the device was first connected.
     pub instants: Box<dyn Fn(u64) -> Instants>,
+}
+
+/// How much is kept of what became of messages, besides how many fared how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fates {
+    /// Nothing.
+    Forgotten,
+    /// That the device sends: its messages cannot be told apart by their ids.
+    DeviceOnly,
+    /// What became of each message.
+    EachMessage,
 }
 
 /// How far a run has come.
@@ -324,7 +337,7 @@ impl Stop {
 
 /// A telemetry message that has come to its end: what the histograms are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fate {
+pub struct EndedMessage {
     /// Index of its device's population.
     pub population: usize,
     /// Number of the device in its population, from 0.

@@ -10,7 +10,7 @@
 //! | `device ID⇥DEVICE⇥KEY⇥SECONDARY` | one row of the list that was enrolled last; empty for what it lacks |
 //! | `start` | that was all: bind and serve |
 //! | `ledger` | write a `ledger` line now |
-//! | `stop` | stop serving, write a last `ledger` line, end |
+//! | `stop` | stop serving, write what arrived if that was kept and a last `ledger` line, end |
 //!
 //! The end of the input means: end at once. That is what happens however the parent ends.
 //!
@@ -21,10 +21,14 @@
 //! | `ready JSON` | a [`Ready`]: serving from here on |
 //! | `failed JSON` | a string: why there will be no `ready`; the last line |
 //! | `stamp DEVICE⇥ID⇥ARRIVED⇥ANSWERED` | a [`Stamp`]: how long one telemetry message was with the service |
+//! | `arrived DEVICE⇥FOREIGN⇥RUNS` | an [`ArrivedLine`]: which messages of one device arrived; only before the last ledger |
+//! | `complete COUNT` | that many `arrived` lines stand before it, and they were all |
 //! | `ledger JSON` | a [`Ledger`]; every stamp of what it counts stands before it |
 //!
-//! Keys travel in `enroll` lines: a pipe is private, arguments and environment are not. In a stamp, whatever is not
-//! printable ASCII, and the backslash, is written as `\xNN` per byte. Instants are nanoseconds of the monotonic clock,
+//! Keys travel in `enroll` lines: a pipe is private, arguments and environment are not. In a stamp and in a device's id, whatever
+//! is not printable ASCII, and the backslash, is written as `\xNN` per byte. Runs are `LAST*TIMES`, a comma between two: every
+//! message from the last of the run before (or from 1) to number LAST arrived so often, 255 times or more for 255; or `-` where
+//! that changed too often to be kept. Instants are nanoseconds of the monotonic clock,
 //! which both processes share. No line is longer than [`MAX_LINE`].
 
 use std::fmt::Write as _;
@@ -42,8 +46,13 @@ use super::drive::Drive;
 use super::ledger::Ledger;
 use super::listed::{Listed, Store};
 use crate::list::{ListError, Row};
+use crate::payload::IdForm;
 use crate::text::Secret;
 use crate::time::Instant;
+
+pub use fields::ArrivedLine;
+pub(super) use fields::write_arrived;
+use fields::{escape, unescape};
 
 /// Longest line in bytes, its line feed not counted.
 pub const MAX_LINE: usize = 1024 * 1024;
@@ -81,6 +90,10 @@ pub enum Report {
     Failed(String),
     /// How long one message was with the service.
     Stamp(Stamp),
+    /// Which messages of one device arrived.
+    Arrived(Box<ArrivedLine>),
+    /// How many [`Report::Arrived`] there were.
+    Complete(u64),
     /// The books at this moment.
     Ledger(Box<Ledger>),
 }
@@ -101,6 +114,9 @@ pub struct Setup {
     pub allocation: Allocation,
     /// See [`Config::stamps`].
     pub stamps: bool,
+    /// See [`Config::message_ids`].
+    #[serde(default)]
+    pub message_ids: Vec<IdForm>,
     /// See [`Config::service_keys`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     service_keys: Option<WireServiceKeys>,
@@ -166,6 +182,7 @@ impl Setup {
             hubs: config.hubs.clone(),
             allocation: config.allocation.clone(),
             stamps: config.stamps,
+            message_ids: config.message_ids.clone(),
             service_keys: config
                 .service_keys
                 .clone()
@@ -185,6 +202,7 @@ impl Setup {
             allocation: self.allocation,
             enrollments,
             stamps: self.stamps,
+            message_ids: self.message_ids,
             service_keys: self.service_keys.map(|keys| ServiceKeys { hub: keys.hub.0, dps: keys.dps.0 }),
             drive: self.drive,
         }
@@ -286,6 +304,12 @@ impl Report {
                 stamp.write_line(&mut line);
                 line
             }
+            Self::Arrived(line) => {
+                let mut text = String::new();
+                write_arrived(&line.device_id, &line.arrived, &mut text);
+                text
+            }
+            Self::Complete(count) => format!("complete {count}\n"),
             Self::Ledger(ledger) => format!("ledger {}\n", json(ledger)),
         }
     }
@@ -300,6 +324,10 @@ impl Report {
             "ready" => Ok(Self::Ready(from_json(word, rest)?)),
             "failed" => Ok(Self::Failed(from_json(word, rest)?)),
             "stamp" => Ok(Self::Stamp(Stamp::parse(rest)?)),
+            "arrived" => Ok(Self::Arrived(Box::new(ArrivedLine::parse(rest)?))),
+            "complete" => {
+                rest.parse().map(Self::Complete).map_err(|_| LineError::new("a count is a whole number"))
+            }
             "ledger" => Ok(Self::Ledger(from_json(word, rest)?)),
             _ => Err(LineError::new("unknown report")),
         }
@@ -556,38 +584,8 @@ fn from_json<'a, T: Deserialize<'a>>(word: &str, text: &'a str) -> Result<T, Lin
         .map_err(|error| LineError { reason: format!("JSON of `{word}` at column {}", error.column()) })
 }
 
-fn escape(text: &str, out: &mut String) {
-    for byte in text.bytes() {
-        match byte {
-            b'\\' => out.push_str("\\x5c"),
-            0x20..=0x7e => out.push(char::from(byte)),
-            _ => {
-                let _ = write!(out, "\\x{byte:02x}");
-            }
-        }
-    }
-}
-
-fn unescape(text: &str) -> Result<String, LineError> {
-    let error = || LineError::new("a field of a stamp is not escaped as it should be");
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        rest = match (first, tail) {
-            (b'\\', [b'x', high, low, tail @ ..]) => {
-                let digit = |byte: &u8| char::from(*byte).to_digit(16).ok_or_else(error);
-                bytes.push((digit(high)? * 16 + digit(low)?) as u8);
-                tail
-            }
-            (0x20..=0x7e, tail) if *first != b'\\' => {
-                bytes.push(*first);
-                tail
-            }
-            _ => return Err(error()),
-        };
-    }
-    String::from_utf8(bytes).map_err(|_| error())
-}
+#[path = "channel_fields.rs"]
+mod fields;
 
 #[cfg(test)]
 #[path = "channel_tests.rs"]

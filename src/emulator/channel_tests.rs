@@ -1,7 +1,9 @@
 use super::*;
 use crate::azure::limits::HubSize;
 use crate::azure::limits::Tier;
+use crate::emulator::arrivals::Arrived;
 use crate::emulator::fixture::*;
+use crate::record::Marks;
 use proptest::prelude::*;
 
 #[test]
@@ -48,9 +50,13 @@ fn reports_survive_the_channel() {
     };
     let mut ledger = Ledger { assigned: 3, ..Ledger::default() };
     ledger.requests.entry("dps.register".to_owned()).or_default().insert(202, 3);
-    for report in
-        [Report::Ready(ready), Report::Failed("no\nport".to_owned()), Report::Ledger(Box::new(ledger))]
-    {
+    let reports = [
+        Report::Ready(ready),
+        Report::Failed("no\nport".to_owned()),
+        Report::Complete(17),
+        Report::Ledger(Box::new(ledger)),
+    ];
+    for report in reports {
         let line = report.to_line();
         assert_eq!(line.matches('\n').count(), 1, "{line}");
         assert_eq!(Report::parse(&line), Ok(report));
@@ -74,6 +80,20 @@ fn a_line_longer_than_allowed_ends_the_conversation_without_being_kept() {
     let mut cut = Lines::new(&b"stop\nled"[..]);
     assert_eq!(cut.next_line().expect("a line"), Some("stop"));
     assert_eq!(cut.next_line().expect("the end"), None);
+}
+
+#[test]
+fn no_device_takes_more_than_a_line_has() {
+    let mut marks = Marks::default();
+    let ends = (1..=Marks::MAX_RUNS as u64).map(|run| u64::from(u32::MAX) - 2 * run);
+    ends.rev().for_each(|number| marks.change(number, |_| 255));
+    // As many runs as are kept; one that is longer by one is given up before it is told.
+    let arrived = Arrived { marks, foreign: u64::MAX };
+    let mut line = String::new();
+    write_arrived(&"\u{7f}".repeat(128), &arrived, &mut line);
+    assert!(line.len() < 16 * 1024, "{}", line.len());
+    let longer = format!("arrived d\t0\t{}", vec!["1*1"; 100_000].join(","));
+    assert!(Report::parse(&longer).is_err());
 }
 
 #[test]
@@ -113,8 +133,23 @@ proptest! {
     }
 
     #[test]
+    fn what_arrived_reads_back_unchanged_on_one_printable_line(
+        device_id in any::<String>(),
+        foreign in any::<u64>(),
+        numbers in proptest::collection::vec(prop_oneof![1u64..50, any::<u64>()], 0..40),
+    ) {
+        let mut marks = Marks::default();
+        numbers.iter().for_each(|number| marks.change(*number, |times| times.saturating_add(1)));
+        let arrived = Arrived { marks, foreign };
+        let report = Report::Arrived(Box::new(ArrivedLine { device_id, arrived }));
+        let line = report.to_line();
+        prop_assert!(line.trim_end_matches('\n').bytes().all(|byte| byte == b'\t' || (0x20..0x7f).contains(&byte)));
+        prop_assert_eq!(Report::parse(&line), Ok(report));
+    }
+
+    #[test]
     fn no_line_makes_the_channel_panic(
-        word in "(config|enroll|start|ledger|stop|ready|failed|stamp|)",
+        word in "(config|enroll|start|ledger|stop|ready|failed|stamp|arrived|complete|)",
         rest in any::<String>(),
         fields in "[\\\\x0-9a-f\t]{0,40}",
     ) {

@@ -8,11 +8,18 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::channel::{Command, Lines, Report, Setup, StampQueue};
+use super::arrivals::Arrivals;
+use super::channel::{self, Command, Lines, Report, Setup, StampQueue};
 use super::config::{Attestation, Config, Enrollment};
 use super::listed::{Listed, Store};
 use super::serve::{self, Options, Running};
 use crate::time::Clock;
+
+/// Texts that may wait to be written before who has more waits as well.
+const MAX_WAITING: usize = 16;
+
+/// Bytes from which on what arrived is written.
+const PIECE: usize = 64 * 1024;
 
 /// How often stamps are written out, at least.
 const FLUSH: Duration = Duration::from_millis(50);
@@ -74,6 +81,9 @@ pub fn obey(input: impl Read, output: impl Write + Send + 'static) -> Result<(),
 
 fn finish(mut running: Running, writer: Writer) -> Result<(), String> {
     let ledger = running.stop();
+    if let Some(arrivals) = running.arrivals() {
+        writer.arrivals(arrivals);
+    }
     writer.report(&Report::Ledger(Box::new(ledger)));
     writer.end();
     Ok(())
@@ -123,13 +133,13 @@ fn next<R: io::BufRead>(lines: &mut Lines<R>) -> Result<Option<Command>, String>
 
 /// Writes reports and stamps from a thread of its own, so that a slow reader stops no worker.
 struct Writer {
-    lines: mpsc::Sender<String>,
+    lines: mpsc::SyncSender<String>,
     thread: JoinHandle<()>,
 }
 
 impl Writer {
     fn start(output: impl Write + Send + 'static, stamps: Vec<Arc<StampQueue>>) -> io::Result<Self> {
-        let (lines, reports) = mpsc::channel::<String>();
+        let (lines, reports) = mpsc::sync_channel::<String>(MAX_WAITING);
         let thread = std::thread::Builder::new().name("emulator-report".to_owned()).spawn(move || {
             // The output has no reader any more when writing fails; the end of the input will follow.
             let _ = write_all(output, &reports, &stamps);
@@ -140,6 +150,20 @@ impl Writer {
     fn report(&self, report: &Report) {
         // Fails only when the output is gone.
         let _ = self.lines.send(report.to_line());
+    }
+
+    /// Writes which messages of each device arrived, in pieces: a million devices are no reason for one large text.
+    fn arrivals(&self, arrivals: &Arrivals) {
+        let (mut lines, mut count) = (String::new(), 0);
+        arrivals.each(|device_id, arrived| {
+            channel::write_arrived(device_id, arrived, &mut lines);
+            count += 1;
+            if lines.len() >= PIECE {
+                let _ = self.lines.send(std::mem::take(&mut lines));
+            }
+        });
+        let _ = self.lines.send(lines);
+        self.report(&Report::Complete(count));
     }
 
     /// Writes what is left and ends.

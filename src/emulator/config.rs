@@ -10,6 +10,7 @@ use super::listed::Listed;
 use super::twin::{Twin, TwinError};
 use crate::azure::keys::KeyError;
 use crate::azure::limits::HubSize;
+use crate::payload::IdForm;
 use crate::rng::Distribution;
 use crate::text::Secret;
 use crate::time::UnixTime;
@@ -32,6 +33,9 @@ pub struct Config {
     pub enrollments: Vec<Enrollment>,
     /// Whether each message's residence is written to the channel.
     pub stamps: bool,
+    /// Forms of message ids: which of the messages of each device arrived is kept for those that have such an id. Nothing is kept
+    /// if there are none.
+    pub message_ids: Vec<IdForm>,
     /// The keys of the services' own policies; nobody gets at their APIs if `None`.
     pub service_keys: Option<ServiceKeys>,
     /// Traffic from the cloud that the emulator makes itself.

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::arrivals::Arrivals;
 use super::channel::StampQueue;
 use super::entrance::Entrance;
 use super::http;
@@ -31,6 +32,8 @@ pub struct Means {
     pub counters: Arc<Counters>,
     /// Where each message's residence goes, if anybody wants it.
     pub stamps: Option<Arc<StampQueue>>,
+    /// Where it is kept which messages arrived, if anybody wants to know.
+    pub arrivals: Option<Arc<Arrivals>>,
     /// Request ids come from it.
     pub seed: u64,
 }

@@ -95,6 +95,7 @@ pub(super) fn config() -> Config {
             Enrollment { enabled: false, ..enrollment("locked", individual("locked-1", None)) },
         ],
         stamps: false,
+        message_ids: Vec::new(),
         service_keys: Some(service_keys()),
         drive: Drive::default(),
     }

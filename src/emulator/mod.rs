@@ -4,13 +4,15 @@
 //! allocation, hub identities; [`throttle`] says what is admitted when. What goes to devices, not only comes from them
 //! (twins, direct methods, messages from the cloud), a hub keeps per device, and hands to the device's connection through a
 //! mailbox; [`drive`] makes such traffic. A front door ([`http`], [`mqtt`]; [`door`] tells who
-//! wants which) turns bytes into those questions and the answers into bytes, keeps the [`ledger`], and knows nothing else.
+//! wants which) turns bytes into those questions and the answers into bytes, keeps the [`ledger`] and, if somebody wants
+//! to know, the [`arrivals`] of each device's messages, and knows nothing else.
 //! [`serve`] puts doors onto sockets, or onto the
 //! network inside the process; [`child`] runs the whole as a child process, spoken to over its pipes ([`channel`]).
 //!
 //! Nothing here knows the devices' side: the two meet through bytes.
 
 mod allocation;
+pub mod arrivals;
 mod cloud_to_device;
 mod enrollments;
 mod enrolling;

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::watch;
 
+use super::arrivals::Arrivals;
 use super::certificates::{self, CertificateError};
 use super::channel::{HubAddress, Ready, StampQueue};
 use super::config::Config;
@@ -178,7 +179,7 @@ pub fn start(config: &Config, options: &Options, clock: Clock) -> Result<Running
     listeners.extend(sdk);
     let made = certificate(config, options, &listeners, &names, listen, &clock)?;
     let tls = accept::server_config(made.chain, made.key, options.tls13_tickets)?;
-    let books = Books::new(service, threads, config.stamps);
+    let books = Books::new(service, threads, config);
     let (stop, stopping) = watch::channel(false);
     let sdk_hosts = match &options.sdk_ports[..] {
         [] => Vec::new(),
@@ -195,6 +196,7 @@ pub fn start(config: &Config, options: &Options, clock: Clock) -> Result<Running
             service: Arc::clone(&running.books.service),
             counters: Arc::clone(&running.books.counters[index]),
             stamps: running.books.stamps.get(index).cloned(),
+            arrivals: running.books.arrivals.clone(),
             seed: config.seed,
             drive: if index == 0 { config.drive } else { Drive::default() },
             stopping: stopping.clone(),
@@ -257,6 +259,11 @@ impl Running {
         &self.books.service
     }
 
+    /// Which messages of each device arrived; `None` unless [`Config::message_ids`].
+    pub fn arrivals(&self) -> Option<&Arc<Arrivals>> {
+        self.books.arrivals.as_ref()
+    }
+
     /// Where the workers' stamps wait; empty unless [`Config::stamps`].
     pub fn stamps(&self) -> &[Arc<StampQueue>] {
         &self.books.stamps
@@ -290,7 +297,7 @@ pub fn serve_in_memory(
     clock: &Clock,
     network: &MemoryNetwork,
 ) -> Result<InMemory, ConfigError> {
-    let books = Books::new(Arc::new(Service::new(config, &[])?), 1, config.stamps);
+    let books = Books::new(Arc::new(Service::new(config, &[])?), 1, config);
     let counters = Arc::clone(&books.counters[0]);
     let stamps = books.stamps.first().cloned();
     let door = Door::new(Means {
@@ -298,6 +305,7 @@ pub fn serve_in_memory(
         clock: clock.clone(),
         counters: Arc::clone(&counters),
         stamps,
+        arrivals: books.arrivals.clone(),
         seed: config.seed,
     });
     if !config.drive.is_none() {
@@ -335,6 +343,11 @@ impl InMemory {
         &self.books.service
     }
 
+    /// Which messages of each device arrived; `None` unless [`Config::message_ids`].
+    pub fn arrivals(&self) -> Option<&Arc<Arrivals>> {
+        self.books.arrivals.as_ref()
+    }
+
     /// Stamps since the last call, as lines of the channel; empty unless [`Config::stamps`].
     pub fn take_stamps(&self) -> String {
         let mut lines = String::new();
@@ -350,13 +363,15 @@ struct Books {
     service: Arc<Service>,
     counters: Vec<Arc<Counters>>,
     stamps: Vec<Arc<StampQueue>>,
+    arrivals: Option<Arc<Arrivals>>,
 }
 
 impl Books {
-    fn new(service: Arc<Service>, threads: usize, has_stamps: bool) -> Self {
+    fn new(service: Arc<Service>, threads: usize, config: &Config) -> Self {
         let counters = (0..threads).map(|_| Arc::new(Counters::new(service.hub_count()))).collect();
-        let queues = if has_stamps { threads } else { 0 };
-        Self { service, counters, stamps: (0..queues).map(|_| Arc::default()).collect() }
+        let queues = if config.stamps { threads } else { 0 };
+        let stamps = (0..queues).map(|_| Arc::default()).collect();
+        Self { service, counters, stamps, arrivals: Arrivals::new(&config.message_ids) }
     }
 
     fn ledger(&self) -> Ledger {

@@ -11,6 +11,7 @@ use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use super::arrivals::Arrivals;
 use super::channel::StampQueue;
 use super::connect_front::ConnectFront;
 use super::door::{Door, Means};
@@ -30,6 +31,7 @@ pub(super) struct Worker {
     pub(super) service: Arc<Service>,
     pub(super) counters: Arc<Counters>,
     pub(super) stamps: Option<Arc<StampQueue>>,
+    pub(super) arrivals: Option<Arc<Arrivals>>,
     pub(super) seed: u64,
     /// What this thread makes for all.
     pub(super) drive: Drive,
@@ -71,6 +73,7 @@ impl Worker {
             clock: self.clock.clone(),
             counters: Arc::clone(&self.counters),
             stamps: self.stamps,
+            arrivals: self.arrivals,
             seed: self.seed,
         });
         for (listener, behind) in self.listeners {

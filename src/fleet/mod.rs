@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::azure::keys::{DeviceKey, GroupKey};
-use crate::device::world::{Fate, Narration};
+use crate::device::world::{EndedMessage, Narration};
 use crate::list::ListError;
 use crate::net::dial::Network;
 use crate::net::way::Way;
@@ -34,6 +34,8 @@ pub struct Setup {
     pub epoch: Instant,
     /// How many threads.
     pub threads: usize,
+    /// Whether the record is to say what became of each message, where its id holds its number.
+    pub keeps_messages: bool,
     /// Told what devices do; called on the fleet's threads.
     pub narrator: Option<Narrator>,
     /// Told of each message that has come to its end; called on the fleet's threads.
@@ -60,7 +62,7 @@ pub enum DeviceKeys {
 pub type Narrator = Arc<dyn Fn(Narration<'_>) + Send + Sync>;
 
 /// Is told of messages that have come to their end.
-pub type Witness = Arc<dyn Fn(&Fate) + Send + Sync>;
+pub type Witness = Arc<dyn Fn(&EndedMessage) + Send + Sync>;
 
 /// Where devices go.
 #[derive(Debug, Clone)]

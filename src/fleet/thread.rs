@@ -11,7 +11,7 @@ use super::{Command, Destination, FleetError, Report, Setup};
 use crate::device;
 use crate::device::hub::Envelope;
 use crate::device::life::Limits;
-use crate::device::world::{HubRule, Phase, Profile, Route, Sending, Stop, World};
+use crate::device::world::{Fates, HubRule, Phase, Profile, Route, Sending, Stop, World};
 use crate::net::dial::Network;
 use crate::plan::{Plan, Population, Protocol, Roster};
 use crate::record::{Record, Recorder, Settings};
@@ -59,7 +59,7 @@ pub async fn drive(
         witness: setup
             .witness
             .clone()
-            .map(|witness| Box::new(move |fate: &device::world::Fate| witness(fate)) as _),
+            .map(|witness| Box::new(move |fate: &device::world::EndedMessage| witness(fate)) as _),
     });
     let alive = Rc::new(Alive::default());
     for (index, population) in plan.populations.iter().enumerate() {
@@ -201,6 +201,11 @@ fn profile(setup: &Setup, index: usize, population: &Population) -> Profile {
             queue: telemetry.queue as usize,
             resend: telemetry.resend,
             topic: telemetry.topic.clone(),
+            fates: match setup.keeps_messages {
+                false => Fates::Forgotten,
+                true if telemetry.payload.id_forms(&plan.run_id, &name).is_some() => Fates::EachMessage,
+                true => Fates::DeviceOnly,
+            },
             envelopes: telemetry
                 .payload
                 .kinds()

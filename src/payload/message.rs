@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::error::{PropertyError, TemplateError, TooLarge};
 use super::extremes::Ids;
+use super::id_form::IdForm;
 use super::part::Chance;
 use super::template::Template;
 use super::{Context, MAX_MESSAGE_ID, MAX_PROPERTIES, MAX_SYSTEM_PROPERTY, Rendered, random};
@@ -229,6 +230,10 @@ impl Payload {
     pub fn check_size(&self) -> Result<usize, TooLarge> {
         let size = self.longest(&Ids::default().context());
         if size > MAX_MESSAGE { Err(TooLarge { size }) } else { Ok(size) }
+    }
+
+    pub(super) fn id_form(&self, run: &str, population: &str) -> Option<IdForm> {
+        self.message_id.id_form(run, population)
     }
 
     pub(super) fn longest(&self, extreme: &Context<'_>) -> usize {

@@ -24,6 +24,7 @@
 
 mod error;
 mod extremes;
+mod id_form;
 mod message;
 mod moment;
 mod number;
@@ -39,6 +40,7 @@ mod walk;
 use std::sync::Arc;
 
 pub use error::{PropertyError, TemplateError, TooLarge};
+pub use id_form::IdForm;
 pub use message::{DEFAULT_MESSAGE_ID, DEFAULT_TEMPLATE, Longest, Payload, Property};
 pub use template::Template;
 
@@ -131,6 +133,19 @@ impl Payloads {
     /// The kinds of message; [`Rendered::kind`] is an index of them.
     pub fn kinds(&self) -> impl ExactSizeIterator<Item = &Payload> {
         self.kinds.iter().map(|(_, payload)| payload)
+    }
+
+    /// The forms of the message ids, each once, if the number of the message can be read from all of them: they are made of one
+    /// `${seq}` and of what is the same in all messages of a device (text, `${run}`, `${population}`, `${device_id}`).
+    pub fn id_forms(&self, run: &str, population: &str) -> Option<Vec<IdForm>> {
+        let mut forms = Vec::new();
+        for payload in self.kinds() {
+            let form = payload.id_form(run, population)?;
+            if !forms.contains(&form) {
+                forms.push(form);
+            }
+        }
+        Some(forms)
     }
 
     /// Renders a message into `out`, whose memory is used again.

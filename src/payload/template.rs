@@ -1,6 +1,7 @@
 //! Templates: text with placeholders, compiled once and rendered for each message.
 
 use super::error::TemplateError;
+use super::id_form::{IdForm, Known};
 use super::part::{Chance, Part};
 use super::placeholder::Maker;
 use super::scan::{Piece, pieces};
@@ -87,6 +88,22 @@ impl Template {
             [Part::Literal(text)] => Some(text),
             _ => None,
         }
+    }
+
+    /// What it makes, as a form of message ids; `None` if the number of the message cannot be read back from it.
+    pub(super) fn id_form(&self, run: &str, population: &str) -> Option<IdForm> {
+        fn known<'a>(part: &'a Part, run: &'a str, population: &'a str) -> Option<Known<'a>> {
+            match part {
+                Part::Literal(text) => Some(Known::Text(text)),
+                Part::Run => Some(Known::Text(run)),
+                Part::Population => Some(Known::Text(population)),
+                Part::DeviceId => Some(Known::DeviceId),
+                Part::Sequence => Some(Known::Sequence),
+                _ => None,
+            }
+        }
+        let parts = self.parts.iter().map(|part| known(part, run, population));
+        IdForm::of(parts.collect::<Option<Vec<_>>>()?)
     }
 
     /// Bytes of the longest text that it can make; a sum, so that no message has more.

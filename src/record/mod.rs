@@ -1,4 +1,5 @@
-//! What was seen, in constant memory however long the run: histograms, counters and intervals.
+//! What was seen, in constant memory however long the run: histograms, counters and intervals; and what became of each
+//! message, in constant memory for each device.
 //!
 //! Every thread has a [`Recorder`] of its own, so nothing here locks or is shared. At the end each becomes a
 //! [`Record`], and records merge exactly: in any order, to what one recorder would have seen. Populations are known by
@@ -10,12 +11,16 @@ use crate::step::{Exchange, Milestone, Party, Phase, StepKind, View};
 
 pub mod counts;
 pub mod durations;
+pub mod marks;
+pub mod messages;
 mod pace;
 mod recorder;
 pub mod series;
 
 pub use counts::{Counts, Example, Failures, Sightings};
 pub use durations::{Durations, Latency, Moments};
+pub use marks::Marks;
+pub use messages::{DeviceMessages, Messages};
 pub use pace::{Pace, Placed, Window};
 pub use recorder::{Recorder, Settings};
 pub use series::{Buckets, Interval, IntervalPopulation, IntervalStep, Series};
@@ -183,6 +188,8 @@ pub struct Record {
     pub pace: Pace,
     /// By index of the population in the plan.
     pub populations: Vec<PopulationRecord>,
+    /// What became of each message; nothing unless somebody asked. A stored result does not keep it.
+    pub messages: Messages,
 }
 
 impl Record {
@@ -192,6 +199,7 @@ impl Record {
             sends_from,
             pace: Pace::default(),
             populations: (0..populations).map(|_| PopulationRecord::default()).collect(),
+            messages: Messages::default(),
         }
     }
 
@@ -208,6 +216,7 @@ impl Record {
             return Err(MergeError::SendsFrom { ours: self.sends_from, theirs: other.sends_from });
         }
         self.pace.merge(&other.pace);
+        self.messages.merge(&other.messages);
         self.populations.iter_mut().zip(&other.populations).for_each(|(to, from)| to.merge(from));
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::durations::{self, INTERVAL_DIGITS};
-use super::{Buckets, Interval, Record};
+use super::{Buckets, DeviceMessages, Interval, Record};
 use crate::step::{Exchange, Failure, Milestone, Observation, Outcome, Party, Phase, Reason, StepKind, View};
 use crate::time::Instant;
 
@@ -171,6 +171,11 @@ impl Recorder {
         self.record.populations[population].bytes_sent += bytes;
     }
 
+    /// What became of each message of a device that has nothing left to do.
+    pub fn messages(&mut self, device: DeviceMessages) {
+        self.record.messages.add(device);
+    }
+
     /// Everything since the last call, for progress and for a [`Series`](super::Series). Small, and cheap enough for once a second.
     pub fn take_interval(&mut self) -> Interval {
         let fresh = Interval::new(self.interval.populations.len());
@@ -187,7 +192,8 @@ impl Recorder {
     }
 
     /// What was seen in the whole run.
-    pub fn finish(self) -> Record {
+    pub fn finish(mut self) -> Record {
+        self.record.messages.sort();
         self.record
     }
 }

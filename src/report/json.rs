@@ -9,6 +9,7 @@
 //! | `devices`, `devices_assigned`, `messages_due`, `messages_acknowledged`, `unaccounted` | counts of the whole run |
 //! | `cpu_per_message_ns`, `memory_per_device_bytes` | what the generator used |
 //! | `noise_floor`, `pace` | as in `result.json`: how late the machine woke an idle thread, and the worst window of the rate of sends |
+//! | `reconciled` | `facts.ledger.messages` of `result.json`: messages lost, phantom, counted twice; `null` without an embedded emulator |
 //! | `syn_repeated`, `syn_retransmissions` | connections whose SYN was repeated, and repeated SYNs on the whole machine |
 //! | `steps[]` | `population`, `kind`, counts by outcome, `retried_throttled`, `rate_per_s` |
 //! | `latencies[]` | `population`, `kind`, `view` (see [`Row`]), `count`, `of`, `max_ns`, `percentiles_ns` by name |
@@ -21,7 +22,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::table::{safe, seconds};
-use crate::result::file::{Figure, Measured, RunResult};
+use crate::result::file::{Figure, Measured, Messages, RunResult};
 use crate::result::percentiles::{Percentiles, Row};
 
 /// Pretty-printed, with a line feed at its end.
@@ -75,6 +76,7 @@ pub fn render(result: &RunResult, percentiles: &Percentiles) -> String {
         memory_per_device_bytes: head.memory_per_device_bytes,
         noise_floor: json!(facts.generator.noise),
         pace: json!(facts.pace),
+        reconciled: json!(facts.ledger.as_ref().and_then(|ledger| ledger.messages.as_ref().map(escaped))),
         syn_repeated: head.syn_repeated,
         syn_retransmissions: facts.generator.syn_retransmissions,
         steps: steps(result),
@@ -122,11 +124,22 @@ struct Report {
     memory_per_device_bytes: Option<u64>,
     noise_floor: Value,
     pace: Value,
+    reconciled: Value,
     syn_repeated: u64,
     syn_retransmissions: Option<u64>,
     steps: Vec<Value>,
     latencies: Vec<Value>,
     failures: Vec<Value>,
+}
+
+/// The same with the texts of strangers escaped.
+fn escaped(found: &Messages) -> Messages {
+    let mut found = found.clone();
+    for messages in [&mut found.lost, &mut found.phantom, &mut found.counted_twice] {
+        messages.examples.iter_mut().for_each(|example| example.device_id = safe(&example.device_id));
+    }
+    found.by_totals.iter_mut().for_each(|sentence| *sentence = safe(sentence));
+    found
 }
 
 fn steps(result: &RunResult) -> Vec<Value> {

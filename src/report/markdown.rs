@@ -1,8 +1,8 @@
 //! A result for a pull request or a wiki: verdict, thresholds, tables.
 
 use super::shards;
-use super::table::{figure, nanos, step_cells, verdict_word, what_was_done};
-use crate::result::file::{Measured, RunResult};
+use super::table::{figure, nanos, reconciled, step_cells, verdict_word, what_was_done};
+use crate::result::file::{Measured, MessageExample, RunResult};
 use crate::result::percentiles::{Percentiles, Row};
 use crate::text::Untrusted;
 use crate::units::show_count;
@@ -37,6 +37,7 @@ pub fn render(result: &RunResult, percentiles: &Percentiles) -> String {
     latencies(&mut text, percentiles);
     shards(&mut text, result);
     failures(&mut text, result);
+    messages(&mut text, result);
     text.push_str(&format!(
         "\n{} · run {} · muster {} · {} cores, {}\n",
         safe(&facts.started),
@@ -118,6 +119,28 @@ fn failures(text: &mut String, result: &RunResult) {
         ]
     });
     table(text, "What went wrong", &heads, 5, rows);
+}
+
+/// What came of reconciling message by message.
+fn messages(text: &mut String, result: &RunResult) {
+    let Some(found) = result.facts.ledger.as_ref().and_then(|ledger| ledger.messages.as_ref()) else {
+        return;
+    };
+    let mark = if found.is_whole() { "✅" } else { "❌" };
+    if let Some(sentence) = reconciled(found) {
+        text.push_str(&format!("\n{mark} {sentence}\n"));
+    }
+    for sentence in &found.by_totals {
+        text.push_str(&format!("\nCompared by totals only, {}\n", safe(sentence)));
+    }
+    let kinds = [("lost", &found.lost), ("phantom", &found.phantom), ("counted twice", &found.counted_twice)];
+    let rows = kinds.iter().flat_map(|(what, messages)| {
+        let row = |example: &MessageExample| {
+            vec![(*what).to_owned(), safe(&example.device_id), show_count(example.sequence)]
+        };
+        messages.examples.iter().map(row)
+    });
+    table(text, "Messages", &["", "device", "number"].map(str::to_owned), 2, rows);
 }
 
 /// A table below a heading; nothing if it has no rows.

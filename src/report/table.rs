@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::result::file::{Figure, RunResult, Step, Verdict};
+use crate::result::file::{Figure, Messages, RunResult, Step, Verdict};
 use crate::text::Untrusted;
 use crate::units::{show_count, show_duration};
 
@@ -114,6 +114,31 @@ pub(super) fn wrap(text: &str, room: usize) -> Vec<String> {
         }
     }
     lines
+}
+
+/// What came of reconciling message by message, as a sentence; `None` if no message was.
+pub(super) fn reconciled(found: &Messages) -> Option<String> {
+    if found.devices == 0 && found.is_whole() {
+        return None;
+    }
+    let mut text = format!(
+        "{} messages reconciled one by one: {} lost, {} phantom, {} counted twice",
+        show_count(found.messages),
+        show_count(found.lost.count),
+        show_count(found.phantom.count),
+        show_count(found.counted_twice.count)
+    );
+    for (count, what) in [
+        (found.arrived_again, "arrived again after they were sent again"),
+        (found.written_not_arrived, "written and not arrived (QoS 0)"),
+        (found.unknown_arrived, "of unknown outcome had arrived"),
+        (found.not_ours, "with ids of another form"),
+    ] {
+        if count > 0 {
+            text.push_str(&format!("; {} {what}", show_count(count)));
+        }
+    }
+    Some(text)
 }
 
 /// Text that came out of a result, which may have been written by anybody.

@@ -2,7 +2,8 @@
 
 use super::shards;
 use super::table::{
-    Look, Page, columns, figure, left, nanos, right, safe, step_cells, verdict_word, what_was_done,
+    Look, Page, columns, figure, left, nanos, reconciled, right, safe, step_cells, verdict_word,
+    what_was_done,
 };
 use crate::result::file::{Ended, FailureGroup, Judgement, Measured, Noise, RunResult, Step, Verdict};
 use crate::result::percentiles::{Percentiles, Row};
@@ -409,6 +410,14 @@ fn generator(page: &mut Page, result: &RunResult) {
         for difference in &ledger.differences {
             page.wrapped("  ✗ ", &format!("the emulator counted otherwise: {}", safe(difference)), Look::Bad);
         }
+    }
+    let Some(messages) = &ledger.messages else { return };
+    if let Some(sentence) = reconciled(messages) {
+        let (mark, look) = if messages.is_whole() { ("  ✓ ", Look::Good) } else { ("  ✗ ", Look::Bad) };
+        page.wrapped(mark, &sentence, look);
+    }
+    for sentence in &messages.by_totals {
+        page.wrapped("  ! ", &format!("compared by totals only, {}", safe(sentence)), Look::Warning);
     }
 }
 

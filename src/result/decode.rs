@@ -92,6 +92,16 @@ impl RunResult {
             books.push(Books::of(&restored, self.facts.sends_from_ns)?);
             population.measured = measured(&restored, &self.facts, true);
         }
+        if let Some(found) = self.facts.ledger.as_ref().and_then(|ledger| ledger.messages.as_ref()) {
+            let all = [&found.lost, &found.phantom, &found.counted_twice];
+            if !all.iter().all(|messages| messages.is_consistent()) {
+                let of = "the messages that were reconciled".to_owned();
+                return Err(Damage::Inconsistent {
+                    of,
+                    what: "there are not as many examples as there should be",
+                });
+            }
+        }
         if let Some(pace) = &mut self.facts.pace {
             // As long as in a run that the timeline can tell of.
             if !(1..=1 << 32).contains(&pace.width_s) {

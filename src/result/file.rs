@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 
 mod measured;
 mod merged;
+mod messages;
 
 pub use measured::*;
 pub use merged::*;
+pub use messages::*;
 
 /// What [`RunResult::format`] says.
 pub const FORMAT: &str = "muster-result";
@@ -233,8 +235,12 @@ pub struct Ledger {
     pub totals: BTreeMap<String, u64>,
     /// What both sides counted alike, for example `5,000 messages accepted`.
     pub agreed: Vec<String>,
-    /// A sentence for each total that contradicts ours; empty when both agree.
+    /// A sentence for each total that contradicts ours, and for each kind of messages that were not reconciled; empty when both
+    /// agree.
     pub differences: Vec<String>,
+    /// What came of reconciling message by message; absent if only totals were compared, and in results of earlier programs.
+    #[serde(default)]
+    pub messages: Option<Messages>,
 }
 
 /// How a run came out.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::file::{
-    Ended, Facts, Generator, Judgement, Ledger, Machine, Noise, Pace, PopulationFacts, RunResult,
+    Ended, Facts, Generator, Judgement, Ledger, Machine, Messages, Noise, Pace, PopulationFacts, RunResult,
     ThresholdOutcome, Verdict,
 };
 use crate::record::{Record, Recorder, Series, Settings};
@@ -76,6 +76,13 @@ pub(crate) fn facts() -> Facts {
             totals: [("registrations".to_owned(), 1_020), ("messages".to_owned(), 5_100)].into(),
             agreed: vec!["120 messages accepted".to_owned()],
             differences: Vec::new(),
+            messages: Some(Messages {
+                devices: 1_020,
+                messages: 5_100,
+                arrived_again: 2,
+                unknown_arrived: 1,
+                ..Messages::default()
+            }),
         }),
         notes: Vec::new(),
     }

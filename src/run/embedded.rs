@@ -127,9 +127,12 @@ impl Embedded {
 
     /// Stops it. Gives its books and, if it was asked to keep any, its stamps.
     ///
+    /// * `told`: is told which messages of each device arrived, if it was asked to keep that: [`Report::Arrived`] and
+    ///   [`Report::Complete`]
+    ///
     /// # Errors
     /// [`EmbeddedError::Gone`] if it ended before, [`EmbeddedError::Silent`] if it does not end.
-    pub fn stop(mut self) -> Result<(Ledger, Vec<Stamp>), EmbeddedError> {
+    pub fn stop(mut self, mut told: impl FnMut(Report)) -> Result<(Ledger, Vec<Stamp>), EmbeddedError> {
         if let Some(stdin) = &mut self.stdin {
             let sent = stdin.write_all(Command::Stop.to_line().as_bytes()).and_then(|()| stdin.flush());
             sent.map_err(|_| EmbeddedError::Gone)?;
@@ -139,6 +142,7 @@ impl Embedded {
             match self.reports.recv_timeout(PATIENCE) {
                 Ok(Report::Stamp(stamp)) => stamps.push(stamp),
                 Ok(Report::Ledger(ledger)) => return Ok((*ledger, stamps)),
+                Ok(report @ (Report::Arrived(_) | Report::Complete(_))) => told(report),
                 Ok(Report::Ready(_) | Report::Failed(_)) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(EmbeddedError::Gone),
                 Err(RecvTimeoutError::Timeout) => return Err(EmbeddedError::Silent(PATIENCE)),

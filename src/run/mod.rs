@@ -28,6 +28,7 @@ pub mod guard;
 pub mod keys;
 pub mod machine;
 pub mod merge;
+pub mod messages;
 pub mod noise;
 pub mod preflight;
 pub mod processes;
@@ -37,6 +38,7 @@ pub mod verify;
 
 use coordinate::{Keeper, Progress, Start, TooLate, Watched, Watcher};
 use embedded::{Embedded, EmbeddedError};
+use messages::Reconciler;
 
 /// How a run is to be made.
 pub struct Options<'a> {
@@ -56,6 +58,8 @@ pub struct Options<'a> {
     pub witness: Option<Witness>,
     /// Told that devices are about to start.
     pub starting: Option<&'a dyn Fn(&Starting)>,
+    /// Whether the fleet's messages are held against the emulator's one by one; `None`: wherever there is an embedded emulator.
+    pub reconcile: Option<bool>,
     /// A hash of every key of the scenario that holds; see [`values_sha256`].
     pub values_sha256: String,
     /// When the run clock begins.
@@ -128,6 +132,12 @@ pub enum RunError {
     /// No fleet.
     #[error(transparent)]
     Fleet(#[from] FleetError),
+    /// There is nothing to reconcile with.
+    #[error(
+        "--reconcile (or MUSTER_RECONCILE) needs the embedded emulator, which tells what it accepted; {0} does not: leave it \
+         out, or set target.kind = \"emulator\""
+    )]
+    NothingToReconcile(String),
     /// The result cannot be kept.
     #[error(transparent)]
     Store(#[from] store::StoreError),
@@ -170,6 +180,7 @@ fn execute_watched(
     folder: &dyn Fn(&str) -> Result<PathBuf, store::StoreError>,
 ) -> Result<Finished, RunError> {
     let endpoints = guard::endpoints(&plan)?;
+    reconcilable(&plan, options, &endpoints)?;
     guard::confirm(&plan, &endpoints, options.yes)?;
     let descriptor_limit = machine::raise_descriptor_limit();
     preflight::check(&plan, descriptor_limit)?;
@@ -213,6 +224,14 @@ fn threads(threads: Option<usize>, processes: usize, has_emulator: bool) -> (usi
     (own, cores.saturating_sub(own).max(1))
 }
 
+/// Whether messages can be reconciled, if that is insisted on.
+fn reconcilable(plan: &Plan, options: &Options<'_>, endpoints: &[Endpoint]) -> Result<(), RunError> {
+    if options.reconcile == Some(true) && !matches!(plan.target, Target::Emulator(_)) {
+        return Err(RunError::NothingToReconcile(guard::named(endpoints)));
+    }
+    Ok(())
+}
+
 /// What a run needs besides its plan.
 struct Prepared<'a> {
     watcher: Watcher,
@@ -234,6 +253,7 @@ fn carry_out(
     let shares_machine = matches!(plan.target, Target::Emulator(_));
     let (threads, emulator_threads) = self::threads(options.threads, options.processes, shares_machine);
 
+    let reconciles = shares_machine && options.reconcile.unwrap_or(true);
     let keys = ring.device_keys(&plan);
     let embedded = match &plan.target {
         Target::Emulator(target) => {
@@ -245,6 +265,7 @@ fn carry_out(
                 allocation: target.allocation.clone(),
                 enrollments: ring.enrollments,
                 stamps: options.stamps,
+                message_ids: if reconciles { messages::id_forms(&plan) } else { Vec::new() },
                 service_keys: None,
                 drive: target.drive.share(plan.shard.count()),
             };
@@ -272,6 +293,7 @@ fn carry_out(
         destination,
         epoch,
         threads,
+        keeps_messages: reconciles,
         narrator,
         witness: options.witness.clone(),
     };
@@ -305,9 +327,19 @@ fn carry_out(
     facts.clock = Some(file::RunClock { boot: machine::boot(), zero_ns: epoch.nanos() });
     let mut stamps = Vec::new();
     if let Some(embedded) = embedded {
-        match embedded.stop() {
+        let mut reconciler = reconciles.then(|| Reconciler::new(&watched.record.messages, &plan));
+        let told = |report| {
+            if let Some(reconciler) = &mut reconciler {
+                reconciler.take(report);
+            }
+        };
+        match embedded.stop(told) {
             Ok((ledger, kept)) => {
-                facts.ledger = Some(reconcile::compare(&watched.record, &plan.populations, &ledger));
+                let mut compared = reconcile::compare(&watched.record, &plan.populations, &ledger);
+                if let Some(reconciler) = reconciler {
+                    reconciler.finish(&mut compared);
+                }
+                facts.ledger = Some(compared);
                 stamps = kept;
             }
             // What was measured is kept all the same, marked as what it is.

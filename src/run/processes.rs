@@ -94,6 +94,7 @@ pub fn execute(
 ) -> Result<Finished, RunError> {
     let mut watcher = Watcher::new()?;
     let endpoints = guard::endpoints(&plan)?;
+    super::reconcilable(&plan, options, &endpoints)?;
     guard::confirm(&plan, &endpoints, options.yes)?;
     let count = u64::from(spread.processes);
     let all: Vec<Shard> = (0..count).filter_map(|index| Shard::new(index, count).ok()).collect();
@@ -117,6 +118,7 @@ pub fn execute(
         count: shard.count(),
         threads: options.threads,
         yes: options.yes || guard::leaves_machine(&plan, &endpoints),
+        reconcile: options.reconcile,
         folder,
         key: key.as_ref().and_then(Secret::expose_text).map(str::to_owned),
     };

@@ -36,6 +36,7 @@ pub fn compare(record: &Record, populations: &[Population], ledger: &Ledger) -> 
     let [qos0, qos1] = [|hub: &HubLedger| hub.mqtt_qos0, |hub: &HubLedger| hub.mqtt_qos1];
     let (qos0, qos1) = (hubs.clone().map(qos0).sum::<u64>(), hubs.map(qos1).sum::<u64>());
     let https = ledger.messages().saturating_sub(qos0 + qos1);
+    let is_orderly = ledger.mqtt.count(Ending::Disconnect) == ledger.mqtt.connections;
     let is_mixed = sends.iter().filter(|counts| counts.due > 0).count() > 1;
     for (over, theirs) in [(Over::Https, https), (Over::Confirmed, qos1), (Over::Unconfirmed, qos0)] {
         let ours = &sends[over as usize];
@@ -44,8 +45,8 @@ pub fn compare(record: &Record, populations: &[Population], ledger: &Ledger) -> 
             let what = if is_mixed { over.what() } else { "messages accepted" };
             match over {
                 Over::Https | Over::Confirmed => books.check(what, ours.acknowledged, maybe, theirs),
-                // What was written when a connection was lost may have arrived or not.
-                Over::Unconfirmed if maybe == 0 => books.check(what, ours.written, 0, theirs),
+                // What was written may be lost with its connection, unless each ended in order.
+                Over::Unconfirmed if maybe == 0 && is_orderly => books.check(what, ours.written, 0, theirs),
                 Over::Unconfirmed => books.check(what, theirs.min(ours.written), maybe, theirs),
             }
         }
@@ -55,7 +56,12 @@ pub fn compare(record: &Record, populations: &[Population], ledger: &Ledger) -> 
     }
     two_way(&total, ledger, &mut books);
     devicebound(record, populations, ledger, &mut books);
-    file::Ledger { totals: totals(ledger), agreed: books.agreed, differences: books.differences }
+    file::Ledger {
+        totals: totals(ledger),
+        agreed: books.agreed,
+        differences: books.differences,
+        messages: None,
+    }
 }
 
 /// What goes both ways; nothing is said of what never happened.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::emulator::channel::{ArrivedLine, Report};
 use crate::emulator::config::{Config, Enrollment};
 use crate::emulator::ledger::Ledger;
 use crate::emulator::serve::{DPS_HOST, serve_in_memory};
@@ -18,7 +19,7 @@ use crate::net::memory::MemoryNetwork;
 use crate::plan::{Place, Plan, Target};
 use crate::record::{Record, Series};
 use crate::result::file;
-use crate::run::reconcile;
+use crate::run::{messages, reconcile};
 use crate::time::{self, Stalled};
 
 /// Longer than any scenario that is worth simulating: a run that is not over by then never will be.
@@ -97,11 +98,11 @@ pub fn simulate(
         allocation: target.allocation.clone(),
         enrollments,
         stamps: false,
+        message_ids: messages::id_forms(plan),
         service_keys: None,
         drive: target.drive.share(plan.shard.count()),
     };
     let (plan, keys, options) = (Arc::new(plan.clone()), Arc::new(keys), options.clone());
-    let populations = plan.populations.clone();
     time::simulate(move |clock| async move {
         let network = MemoryNetwork::default();
         let emulator = serve_in_memory(&config, &clock, &network)?;
@@ -120,6 +121,7 @@ pub fn simulate(
             keys,
             epoch,
             threads: options.shares.max(1),
+            keeps_messages: true,
             narrator: None,
             witness: None,
         };
@@ -173,7 +175,92 @@ pub fn simulate(
         }
         let record = record.ok_or(FleetError::Panicked(0))?;
         let ledger = emulator.ledger();
-        let reconciled = reconcile::compare(&record, &populations, &ledger);
+        let mut reconciled = reconcile::compare(&record, &setup.plan.populations, &ledger);
+        let mut reconciler = messages::Reconciler::new(&record.messages, &setup.plan);
+        let mut told = 0;
+        if let Some(arrivals) = emulator.arrivals() {
+            arrivals.each(|device_id, arrived| {
+                let line = ArrivedLine { device_id: device_id.to_owned(), arrived: arrived.clone() };
+                reconciler.take(Report::Arrived(Box::new(line)));
+                told += 1;
+            });
+        }
+        reconciler.take(Report::Complete(told));
+        reconciler.finish(&mut reconciled);
         Ok(Simulated { record, series, ledger, reconciled, elapsed })
     })?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::emulator::arrivals::planted::{Rule, plant};
+    use crate::run::keys;
+
+    /// A run with an emulator that does something else with messages than it says.
+    fn with_planted(rule: Rule) -> file::Ledger {
+        let text = "version = 1\nseed = 7\n[fleet.a]\ncount = 30\nstart.rate = '10/s'\n\
+            telemetry = { every = '1s', messages = 5 }\n\
+            [fleet.b]\ncount = 2\nstart.burst = {}\nconnect = 'https'\ntelemetry = { every = '1s', messages = 5 }\n\
+            [fleet.c]\ncount = 2\nstart.burst = {}\nconnect = 'mqtt-ws'\ntelemetry = { every = '1s', messages = 5 }\n";
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("test.toml");
+        std::fs::write(&path, text).expect("a file");
+        let plan = match crate::scenario::load(&path, &Default::default(), &|_| None) {
+            Ok(loaded) => loaded.plan,
+            Err(diagnostics) => panic!("{}", diagnostics.render(false, None)),
+        };
+        let sources = keys::Sources { environment: &|_| None, stdin: &mut std::io::empty() };
+        let ring = keys::collect(&plan.enrollments, plan.seed, sources).expect("keys");
+        let keys = ring.device_keys(&plan);
+        plant(Some(rule));
+        let run = simulate(&plan, keys, ring.enrollments, &Options::default());
+        plant(None);
+        run.expect("the run ends").reconciled
+    }
+
+    /// Lost, phantom and twice counted messages; the totals of such a run agree.
+    fn counts(ledger: &file::Ledger) -> [u64; 3] {
+        assert!(ledger.agreed.iter().any(|text| text.contains("messages accepted over")), "{ledger:?}");
+        let found = ledger.messages.as_ref().expect("messages were reconciled");
+        assert_eq!((found.devices, found.messages), (34, 170));
+        [&found.lost, &found.phantom, &found.counted_twice].map(|messages| messages.count)
+    }
+
+    #[test]
+    fn a_hub_that_does_what_it_says_leaves_every_message_where_it_should_be() {
+        let ledger = with_planted(|number| Some((number, 1)));
+        assert_eq!(counts(&ledger), [0, 0, 0]);
+        assert_eq!(ledger.differences, Vec::<String>::new());
+    }
+
+    #[test]
+    fn messages_that_a_hub_confirms_and_drops_are_lost() {
+        let ledger = with_planted(|number| (number != 3).then_some((number, 1)));
+        assert_eq!(counts(&ledger), [34, 0, 0]);
+        let lost = &ledger.messages.as_ref().expect("messages were reconciled").lost;
+        assert_eq!(lost.examples.len(), 20);
+        assert!(lost.examples.iter().all(|message| message.sequence == 3), "{lost:?}");
+        assert_eq!(lost.examples[1].device_id, "a-00001");
+        assert!(
+            ledger.differences.iter().any(|text| text.starts_with("34 messages are lost: confirmed")
+                && text.ends_with("(no. 3 of a-00000, no. 3 of a-00001, no. 3 of a-00002 …)")),
+            "{:?}",
+            ledger.differences
+        );
+    }
+
+    #[test]
+    fn messages_that_a_hub_has_twice_are_counted_twice() {
+        let ledger = with_planted(|number| Some((number, if number == 2 { 2 } else { 1 })));
+        assert_eq!(counts(&ledger), [0, 0, 34]);
+        assert_eq!(ledger.differences.len(), 1, "{:?}", ledger.differences);
+    }
+
+    #[test]
+    fn messages_that_nobody_sent_are_phantoms_and_those_whose_place_they_took_are_lost() {
+        let ledger = with_planted(|number| Some((if number == 5 { 1_000_000 } else { number }, 1)));
+        assert_eq!(counts(&ledger), [34, 34, 0]);
+        assert_eq!(ledger.differences.len(), 2, "{:?}", ledger.differences);
+    }
 }

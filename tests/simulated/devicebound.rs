@@ -265,6 +265,7 @@ fn scripted(chores: &str, questions: &[&'static str], settlements: &[&'static st
             destination: Destination::Hub { place: Place::of_host("hub"), host: "hub".to_owned() },
             epoch: clock.now(),
             threads: 1,
+            keeps_messages: false,
             narrator: None,
             witness: None,
         };

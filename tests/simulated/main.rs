@@ -243,9 +243,19 @@ every = "50s"
     assert!(run.elapsed <= Duration::from_secs(3_620));
 }
 
+/// Message by message, what the fleet says is what the emulator accepted; every message that was due is in it.
+fn assert_every_message_is_where_it_should_be(run: &Simulated) {
+    let found = run.reconciled.messages.as_ref().expect("messages were reconciled");
+    assert!(found.is_whole(), "{found:?}");
+    assert_eq!(found.by_totals, Vec::<String>::new());
+    assert_eq!(found.messages, run.record.total().step(StepKind::Send).all.due, "{found:?}");
+    assert_eq!(found.not_ours, 0, "{found:?}");
+}
+
 /// No sentence of either party's books contradicts the other's.
 fn assert_books_agree(run: &Simulated) {
     assert_eq!(run.reconciled.differences, Vec::<String>::new());
+    assert_every_message_is_where_it_should_be(run);
     for step in &run.record.total().steps {
         assert_eq!(step.all.unaccounted(), 0);
     }

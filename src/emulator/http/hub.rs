@@ -2,6 +2,8 @@
 //!
 //! Source: <https://learn.microsoft.com/rest/api/iothub/device/send-device-event>
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use hyper::StatusCode;
 use hyper::header::HeaderMap;
@@ -45,7 +47,9 @@ async fn decide(arrival: &Arrival<'_>, route: &HubRoute) -> Result<Option<Accept
     let hub = device.hub_index();
     let (now, wall) = enter(arrival, hub).await?;
     let wants_stamps = front.stamps.is_some();
-    let (messages, bytes, message_ids, verdict) = if is_batch(arrival.head) {
+    // Told apart by their ids only if anybody wants to know.
+    let number = |id: &str| front.arrivals.as_ref().map(|arrivals| arrivals.read(&route.device_id, id));
+    let (messages, bytes, message_ids, numbers, verdict) = if is_batch(arrival.head) {
         let batch: Vec<BatchMessage> =
             serde_json::from_slice(&arrival.body).map_err(|_| invalid("the body is not a batch in JSON"))?;
         if batch.is_empty() {
@@ -54,9 +58,11 @@ async fn decide(arrival: &Arrival<'_>, route: &HubRoute) -> Result<Option<Accept
         if batch.iter().any(|message| BASE64.decode(&message.body).is_err()) {
             return Err(invalid("the body of a message is not base64"));
         }
-        let ids = if wants_stamps { batch.iter().map(batch_message_id).collect() } else { Vec::new() };
+        let ids: Vec<String> =
+            batch.iter().filter(|_| wants_stamps).map(|it| batch_message_id(it).to_owned()).collect();
         let verdict = service.admit_messages(hub, now, wall, batch.iter().map(batch_message_size));
-        (batch.len() as u64, arrival.body.len(), ids, verdict)
+        let numbers: Vec<_> = batch.iter().filter_map(|message| number(batch_message_id(message))).collect();
+        (batch.len() as u64, arrival.body.len(), ids, numbers, verdict)
     } else {
         let size = arrival.body.len() + properties_size(&arrival.head.headers);
         if size > MAX_MESSAGE {
@@ -65,15 +71,19 @@ async fn decide(arrival: &Arrival<'_>, route: &HubRoute) -> Result<Option<Accept
                 message: "body and properties together exceed 256 KB",
             });
         }
-        let id = wants_stamps.then(|| {
-            let value = arrival.head.headers.get(MESSAGE_ID_HEADER);
-            value.map_or(String::new(), |value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-        });
+        let id = arrival.head.headers.get(MESSAGE_ID_HEADER);
+        let id = id.map_or(Cow::default(), |value| String::from_utf8_lossy(value.as_bytes()));
+        let numbers = Vec::from_iter(number(&id));
+        let id = wants_stamps.then(|| id.into_owned());
         let verdict = service.admit_message(hub, now, wall, size as u64);
-        (1, size, Vec::from_iter(id), verdict)
+        (1, size, Vec::from_iter(id), numbers, verdict)
     };
     wait_for(clock, service.delayed(&device, arrival.now, now, verdict)).await?;
     service.accept_messages(&device);
+    if let Some(arrivals) = &front.arrivals {
+        let arrived = arrivals.of(&route.device_id);
+        numbers.into_iter().for_each(|number| arrived.accept(number));
+    }
     front.counters.messages(hub, messages, bytes as u64);
     Ok(wants_stamps.then(|| Accepted { device_id: route.device_id.clone(), message_ids }))
 }
@@ -127,9 +137,9 @@ fn batch_message_size(message: &BatchMessage) -> u64 {
     (body + properties.sum::<usize>()) as u64
 }
 
-fn batch_message_id(message: &BatchMessage) -> String {
+fn batch_message_id(message: &BatchMessage) -> &str {
     let id = message.properties.iter().find(|(name, _)| name.eq_ignore_ascii_case(MESSAGE_ID_HEADER));
-    id.map(|(_, value)| value.clone()).unwrap_or_default()
+    id.map_or("", |(_, value)| value)
 }
 
 impl Accepted {

@@ -24,6 +24,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
+use super::arrivals::Arrivals;
 use super::channel::StampQueue;
 use super::door::Means;
 use super::entrance::Entrance;
@@ -68,6 +69,7 @@ pub struct Front {
     clock: Clock,
     counters: Arc<Counters>,
     stamps: Option<Arc<StampQueue>>,
+    arrivals: Option<Arc<Arrivals>>,
     seed: u64,
     /// `Date` of the current second, so that it is written once a second.
     date: RefCell<reply::Date>,
@@ -92,8 +94,8 @@ type Reply = Response<Full<Bytes>>;
 impl Front {
     /// A front door for one worker thread.
     pub fn new(means: Means) -> Rc<Self> {
-        let Means { service, clock, counters, stamps, seed } = means;
-        Rc::new(Self { service, clock, counters, stamps, seed, date: RefCell::default() })
+        let Means { service, clock, counters, stamps, arrivals, seed } = means;
+        Rc::new(Self { service, clock, counters, stamps, arrivals, seed, date: RefCell::default() })
     }
 
     /// Serves one connection until it ends, whoever ends it, or becomes a WebSocket, which is then given back.

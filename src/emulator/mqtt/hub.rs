@@ -15,6 +15,7 @@ use crate::azure::hub::{HubError, MAX_MESSAGE};
 use crate::azure::mqtt::{
     METHODS, TWIN_DESIRED, TWIN_RESPONSES, parse_events_topic, properties, system_property,
 };
+use crate::emulator::arrivals::{DeviceArrivals, Numbered};
 use crate::emulator::channel::Stamp;
 use crate::emulator::hub::{Attached, Displaced, Filter, Subscriptions};
 use crate::emulator::ledger::{Ending, Operation};
@@ -39,6 +40,8 @@ pub(super) struct HubSession {
     /// Messages that wait in the hub's queue, in their order.
     held: VecDeque<Held>,
     has_sent: bool,
+    /// Where it is kept which messages arrived, from the first on, if anybody wants to know.
+    arrived: Option<Arc<DeviceArrivals>>,
 }
 
 /// A message that has been admitted. Its body is nobody's business.
@@ -48,6 +51,7 @@ struct Admitted {
     arrived: Instant,
     /// If somebody wants stamps.
     message_id: Option<String>,
+    number: Numbered,
 }
 
 struct Held {
@@ -68,6 +72,7 @@ impl HubSession {
             will,
             held: VecDeque::new(),
             has_sent: false,
+            arrived: None,
         }
     }
 
@@ -169,14 +174,21 @@ impl HubSession {
             return self.two_way(front, packets, publish, moment);
         }
         let (id, bag) = parse_events_topic(publish.topic_name()).ok_or(Ending::Protocol)?;
-        if id != self.device.device_id() {
+        let id_of_device = self.device.device_id();
+        if id != id_of_device {
             return Err(Ending::Protocol);
         }
         let refused = |status, ending| {
             front.counters.request(Operation::MqttSend, status);
             Err(ending)
         };
-        let Some((bag, message_id)) = read_bag(bag, front.stamps.is_some()) else {
+        let mut number = Numbered::Foreign;
+        let look = |id: &str| {
+            if let Some(arrivals) = &front.arrivals {
+                number = arrivals.read(id_of_device, id);
+            }
+        };
+        let Some((bag, message_id)) = read_bag(bag, front.stamps.is_some(), look) else {
             return refused(HubError::ARGUMENT_INVALID.status(), Ending::Malformed);
         };
         let retained = if publish.retain() { RETAINED } else { 0 };
@@ -186,7 +198,7 @@ impl HubSession {
         }
         let Moment { arrived, now, wall } = moment;
         let bytes = size as u64;
-        let message = Admitted { packet_id: publish.packet_id(), bytes, arrived, message_id };
+        let message = Admitted { packet_id: publish.packet_id(), bytes, arrived, message_id, number };
         let admitted = front.service.admit_message(self.device.hub_index(), now, wall, bytes);
         match front.service.delayed(&self.device, arrived, now, admitted) {
             Verdict::Now if self.held.is_empty() => self.accept(front, packets, message),
@@ -214,8 +226,8 @@ impl HubSession {
     }
 
     fn accept(&mut self, front: &Front, packets: &mut PacketStream, message: Admitted) {
-        let Admitted { packet_id, bytes, arrived, message_id } = message;
-        self.count(front, packet_id.is_some(), bytes);
+        self.count(front, &message);
+        let Admitted { packet_id, arrived, message_id, .. } = message;
         if let (Some(stamps), Some(message_id)) = (&front.stamps, message_id) {
             let device_id = self.device.device_id().to_owned();
             stamps.push(&Stamp { device_id, message_id, arrived, answered: front.clock.now() });
@@ -225,9 +237,14 @@ impl HubSession {
         }
     }
 
-    fn count(&mut self, front: &Front, is_confirmed: bool, bytes: u64) {
+    fn count(&mut self, front: &Front, message: &Admitted) {
         front.counters.request(Operation::MqttSend, 204);
-        front.counters.mqtt_message(self.device.hub_index(), is_confirmed, bytes);
+        let is_confirmed = message.packet_id.is_some();
+        front.counters.mqtt_message(self.device.hub_index(), is_confirmed, message.bytes);
+        if let Some(arrivals) = &front.arrivals {
+            let arrived = self.arrived.get_or_insert_with(|| arrivals.of(self.device.device_id()));
+            arrived.accept(message.number);
+        }
         if !std::mem::replace(&mut self.has_sent, true) {
             front.service.accept_messages(&self.device);
         }
@@ -239,7 +256,7 @@ impl HubSession {
         // They are in the hub's queue, and charged: it will have them, only nobody is left to be told. A device that sends
         // at QoS 0 and leaves relies on it.
         for held in std::mem::take(&mut self.held) {
-            self.count(front, held.message.packet_id.is_some(), held.message.bytes);
+            self.count(front, &held.message);
         }
         if let Some(size) = self.will.filter(|_| ending != Ending::Disconnect) {
             let (hub, now, wall) = (self.device.hub_index(), front.clock.now(), front.clock.wall());
@@ -256,7 +273,7 @@ impl HubSession {
 /// * `payload`: in bytes
 pub(super) fn will_size(topic: &str, device_id: &str, payload: usize) -> Option<u64> {
     let (id, bag) = parse_events_topic(topic)?;
-    let (bag, _) = read_bag(bag, false)?;
+    let (bag, _) = read_bag(bag, false, |_| {})?;
     let size = payload + bag;
     (id == device_id && size <= MAX_MESSAGE).then_some(size as u64)
 }
@@ -264,17 +281,19 @@ pub(super) fn will_size(topic: &str, device_id: &str, payload: usize) -> Option<
 /// What of a property bag counts as size: values of system properties, names and values of the device's own; and the
 /// message id if it is asked for, empty if there is none. `None` for a bag that is not UTF-8.
 ///
+/// * `look`: is shown the message id, if there is one
+///
 /// Source: <https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-messages-construct>
-fn read_bag(bag: &str, wants_id: bool) -> Option<(usize, Option<String>)> {
+fn read_bag(bag: &str, wants_id: bool, mut look: impl FnMut(&str)) -> Option<(usize, Option<String>)> {
     let (mut size, mut message_id) = (0, wants_id.then(String::new));
     for pair in properties(bag) {
         let (name, value) = pair?;
         size += if name.starts_with("$.") { value.len() } else { name.len() + value.len() };
-        if let Some(id) = &mut message_id
-            && name == system_property::MESSAGE_ID
-            && value.len() <= MAX_MESSAGE_ID
-        {
-            *id = value.into_owned();
+        if name == system_property::MESSAGE_ID && value.len() <= MAX_MESSAGE_ID {
+            look(&value);
+            if let Some(id) = &mut message_id {
+                *id = value.into_owned();
+            }
         }
     }
     Some((size, message_id))

@@ -17,6 +17,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::arrivals::Arrivals;
 use super::channel::StampQueue;
 use super::door::Means;
 use super::entrance::Entrance;
@@ -61,6 +62,7 @@ pub struct Front {
     clock: Clock,
     counters: Arc<Counters>,
     stamps: Option<Arc<StampQueue>>,
+    arrivals: Option<Arc<Arrivals>>,
     seed: u64,
 }
 
@@ -83,8 +85,8 @@ enum Unwelcome {
 impl Front {
     /// A front door for one worker thread.
     pub fn new(means: Means) -> Self {
-        let Means { service, clock, counters, stamps, seed } = means;
-        Self { service, clock, counters, stamps, seed }
+        let Means { service, clock, counters, stamps, arrivals, seed } = means;
+        Self { service, clock, counters, stamps, arrivals, seed }
     }
 
     /// Serves one connection until it ends, whoever ends it.

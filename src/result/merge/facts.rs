@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::once;
 use crate::record;
-use crate::result::file::{Ended, Facts, Generator, Ledger, Noise, OffsetBy, Pace, RunClock};
+use crate::result::file::{Ended, Facts, Generator, Ledger, Messages, Noise, OffsetBy, Pace, RunClock};
 use crate::time::UnixTime;
 use crate::units::show_count;
 
@@ -149,6 +149,7 @@ fn pace(all: &[&Facts]) -> Option<Pace> {
 fn ledger(all: &[&Facts]) -> Option<Ledger> {
     let mut sum = Ledger::default();
     let mut agreed: Vec<(String, u64)> = Vec::new();
+    let mut messages = Some(Messages::default());
     let mut is_known = false;
     for facts in all {
         let Some(ledger) = &facts.ledger else { continue };
@@ -165,9 +166,15 @@ fn ledger(all: &[&Facts]) -> Option<Ledger> {
                 None => agreed.push((what.to_owned(), count)),
             }
         }
+        match (&mut messages, &ledger.messages) {
+            (Some(sum), Some(one)) => sum.merge(one),
+            // One that was compared by totals only leaves the whole at that.
+            (sum, _) => *sum = None,
+        }
         let index = facts.shard.map_or(0, |shard| shard.index);
         sum.differences.extend(ledger.differences.iter().map(|text| format!("shard {index}: {text}")));
     }
     sum.agreed = agreed.into_iter().map(|(what, count)| format!("{} {what}", show_count(count))).collect();
+    sum.messages = messages;
     is_known.then_some(sum)
 }

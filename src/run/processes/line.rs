@@ -27,6 +27,8 @@ pub struct Job {
     pub threads: Option<usize>,
     /// Whether loading other machines is confirmed.
     pub yes: bool,
+    /// Whether messages are reconciled one by one; `None` for the usual.
+    pub reconcile: Option<bool>,
     /// The folder for its result, which is there.
     pub folder: PathBuf,
     /// What the run read from its standard input, if a key was to come from there.

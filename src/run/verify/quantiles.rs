@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::quantile;
 use super::trial::Trial;
-use crate::device::world::Fate;
+use crate::device::world::EndedMessage;
 use crate::record::{Durations, Latency};
 use crate::report::verification::{Check, Claim, Relation, Unit};
 use crate::step::{Outcome, StepKind, View};
@@ -44,7 +44,7 @@ pub(super) fn claim(trials: &[Trial]) -> Claim {
 /// What the histogram of that view was made of, in order.
 fn measured(trial: &Trial, population: usize, view: View) -> Vec<Duration> {
     let from = trial.epoch + Duration::from_nanos(trial.result.facts.sends_from_ns);
-    let counts = |fate: &&Fate| {
+    let counts = |fate: &&EndedMessage| {
         fate.population == population
             && fate.observation.due >= from
             && fate.observation.outcome == Outcome::Acknowledged

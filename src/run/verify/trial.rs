@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{Maker, VerifyError};
-use crate::device::world::Fate;
+use crate::device::world::EndedMessage;
 use crate::emulator::channel::Stamp;
 use crate::record::Record;
 use crate::report::verification;
@@ -25,7 +25,7 @@ pub(super) struct Trial {
     /// Its histograms.
     pub(super) record: Record,
     /// What became of each message, in the order of their ends on each thread.
-    pub(super) fates: Vec<Fate>,
+    pub(super) fates: Vec<EndedMessage>,
     /// The emulator's stamps by device and number of the message.
     pub(super) stamps: HashMap<(String, u64), Vec<Residence>>,
     /// Stamps that name no message of ours.
@@ -51,7 +51,7 @@ impl Residence {
 
 /// A message that was acknowledged, and its stamp.
 pub(super) struct Pair {
-    pub(super) fate: Fate,
+    pub(super) fate: EndedMessage,
     pub(super) residence: Residence,
 }
 
@@ -78,10 +78,11 @@ impl Trial {
             output: maker.directory.clone(),
             environment: &|_| None,
             stamps: true,
+            reconcile: Some(true),
             values_sha256: run::values_sha256(&plan.resolved),
             start: run::coordinate::Start::Now,
             processes: 1,
-            witness: Some(Arc::new(move |fate: &Fate| {
+            witness: Some(Arc::new(move |fate: &EndedMessage| {
                 taken.lock().unwrap_or_else(PoisonError::into_inner).push(*fate);
             })),
             starting: Some(&|start: &Starting| {
@@ -113,12 +114,12 @@ impl Trial {
     }
 
     /// Name of the fleet that a message came from.
-    pub(super) fn fleet(&self, fate: &Fate) -> &str {
+    pub(super) fn fleet(&self, fate: &EndedMessage) -> &str {
         &self.result.facts.populations[fate.population].name
     }
 
     /// The stamps of a message.
-    pub(super) fn stamps_of(&self, fate: &Fate) -> &[Residence] {
+    pub(super) fn stamps_of(&self, fate: &EndedMessage) -> &[Residence] {
         let device = format!("{}-{}", self.fleet(fate), fate.device);
         self.stamps.get(&(device, fate.sequence)).map_or(&[], Vec::as_slice)
     }
