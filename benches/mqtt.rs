@@ -1,6 +1,6 @@
 //! What does MQTT cost: CPU per acknowledged message of 300 bytes and QoS 1 over TLS, CPU per connect, memory per device?
 //!
-//! `cargo bench --bench mqtt`, or `-- messages`, `-- memory`, `-- connects` for a part; about six minutes, and five more
+//! `cargo bench --bench mqtt`, or `-- messages`, `-- rate`, `-- memory`, `-- connects` for a part; about eight minutes, and five more
 //! where Debian's mosquitto is installed, which is then measured as well. CPU of the generator is its own
 //! (`facts.generator` of the results); that of the emulator is what all processes of a run used less that. Each figure is
 //! the median of three rounds, with their range. A run that was void is said to be so: its CPU counts all the same, for
@@ -57,6 +57,9 @@ fn main() {
     if is_wanted("messages") {
         messages(&|fleet, threads| run(EMULATOR, fleet, threads, None));
     }
+    if is_wanted("rate") {
+        half_of_the_highest_rate();
+    }
     if is_wanted("memory") {
         hold([1_000, 6_000]);
     }
@@ -94,6 +97,35 @@ fn messages(run: &dyn Fn(&str, u8) -> Cost) {
         let least = costs.iter().map(acknowledged).fold(f64::MAX, f64::min);
         println!("  {void} of {ROUNDS} runs void; at least {least} messages acknowledged");
     }
+}
+
+/// How late messages are at half of the highest rate at which no run is void: goal of the schedule.
+fn half_of_the_highest_rate() {
+    // 300 devices, all together `rate` messages a second for five seconds.
+    let at = |rate: u64| {
+        let fleet = format!(
+            "[fleet.devices]\ncount = 300\nstart.rate = \"300/s\"\n[fleet.devices.telemetry]\nevery = \"{}us\"\n\
+             bytes = \"300 B\"\nmessages = {}\nin_flight = 100\nqueue = 5_000\n",
+            300_000_000 / rate,
+            rate / 60
+        );
+        run(EMULATOR, &fleet, 1, None)
+    };
+    let rates = (0..).map(|step| 20_000 * (5 + step) / 5).take_while(|rate| *rate <= 400_000);
+    // One that is void may be the machine's doing; two in a row are not.
+    let holds = |rate: &u64| !at(*rate).is_void() || !at(*rate).is_void();
+    let highest = rates.take_while(holds).last().unwrap_or(20_000);
+    println!(" half of {highest}/s, the highest rate at which a run was not void");
+    let costs: Vec<Cost> = (0..ROUNDS).map(|_| at(highest / 2)).collect();
+    show("lateness, median", "µs", figures(costs.iter().map(Cost::lateness_p50_us)));
+    let error =
+        |cost: &Cost| cost.result.facts.pace.as_ref().map_or(f64::NAN, |pace| pace.worst_error * 100.0);
+    show("rate of sends in the worst ten seconds, off by", "%", figures(costs.iter().map(error)));
+    show(
+        "generator CPU per message",
+        "µs",
+        figures(costs.iter().map(|cost| cost.generator.as_micros() as f64 / cost.messages())),
+    );
 }
 
 fn hold([few, many]: [u64; 2]) {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::rng::{self, Purpose};
-use crate::step::{Cause, Class, Exchange, Failure, Milestone, Outcome, Reason, StepKind};
+use crate::step::{Cause, Class, Exchange, Failure, Milestone, Outcome, StepKind};
 use crate::time::Instant;
 
 mod devicebound;
@@ -561,41 +561,6 @@ impl Device {
             None if !needs_hub && has_an_end && !self.waits_for_more() => self.life.finish(),
             None => self.life.lost(now, now, &failure),
         }
-    }
-
-    /// The run is over.
-    fn abandon(&mut self) {
-        let interrupted = self.world.stop.is_interrupted();
-        if self.life.next() == Next::Serve {
-            self.world.recorder.borrow_mut().device_disconnected(self.profile.population);
-        }
-        if let Some(ended) = self.life.abandon(self.world.agenda.now(), interrupted) {
-            let mut books = self.world.recorder.borrow_mut();
-            if !ended.met {
-                books.due(self.profile.population, ended.observation.kind);
-            }
-            books.step(self.profile.population, &ended.observation, None);
-        }
-    }
-
-    fn settle(&mut self, end: life::End) {
-        let (cause, reason) = match end {
-            life::End::GaveUp(_) | life::End::Finished => (Cause::ConnectionLost, Reason::DeviceStopped),
-            life::End::Abandoned if self.world.stop.is_interrupted() => {
-                (Cause::Interrupted, Reason::Interrupted)
-            }
-            life::End::Abandoned => (Cause::RunEnded, Reason::RunEnded),
-        };
-        if end == life::End::Abandoned {
-            // What was due before the end and not noticed yet is owed as well.
-            self.outbox.notice(&self.world, &self.profile);
-        }
-        self.outbox.abandon(&self.world, &self.profile, cause, reason);
-        self.outbox.leave_marks(&self.world, &self.profile, self.n, self.link.assigned.as_deref());
-        if let Some(errands) = &mut self.errands {
-            errands.abandon(&self.world, &self.profile, cause, reason);
-        }
-        self.world.recorder.borrow_mut().device_finished(self.profile.population);
     }
 }
 

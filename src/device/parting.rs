@@ -1,8 +1,9 @@
-//! How a device leaves its hub of its own accord: for a new token, until the next message, or for good.
+//! How a device leaves its hub of its own accord: for a new token, until the next message, or for good; and what it books at the end.
 
 use super::hub::Hub;
+use super::life::{self, Next};
 use super::{Device, FAREWELL, link};
-use crate::step::{Cause, Class, Failure, StepKind};
+use crate::step::{Cause, Class, Failure, Reason, StepKind};
 use crate::time::Instant;
 
 impl Device {
@@ -73,5 +74,41 @@ impl Device {
         Box::pin(async move {
             clock.until(clock.now() + FAREWELL, hub.close()).await;
         })
+    }
+
+    /// The run is over.
+    pub(super) fn abandon(&mut self) {
+        let interrupted = self.world.stop.is_interrupted();
+        if self.life.next() == Next::Serve {
+            self.world.recorder.borrow_mut().device_disconnected(self.profile.population);
+        }
+        if let Some(ended) = self.life.abandon(self.world.agenda.now(), interrupted) {
+            let mut books = self.world.recorder.borrow_mut();
+            if !ended.met {
+                books.due(self.profile.population, ended.observation.kind);
+            }
+            books.step(self.profile.population, &ended.observation, None);
+        }
+    }
+
+    /// Books what is left when the device's life ends.
+    pub(super) fn settle(&mut self, end: life::End) {
+        let (cause, reason) = match end {
+            life::End::GaveUp(_) | life::End::Finished => (Cause::ConnectionLost, Reason::DeviceStopped),
+            life::End::Abandoned if self.world.stop.is_interrupted() => {
+                (Cause::Interrupted, Reason::Interrupted)
+            }
+            life::End::Abandoned => (Cause::RunEnded, Reason::RunEnded),
+        };
+        if end == life::End::Abandoned {
+            // What was due before the end and not noticed yet is owed as well.
+            self.outbox.notice(&self.world, &self.profile);
+        }
+        self.outbox.abandon(&self.world, &self.profile, cause, reason);
+        self.outbox.leave_marks(&self.world, &self.profile, self.n, self.link.assigned.as_deref());
+        if let Some(errands) = &mut self.errands {
+            errands.abandon(&self.world, &self.profile, cause, reason);
+        }
+        self.world.recorder.borrow_mut().device_finished(self.profile.population);
     }
 }

@@ -30,9 +30,7 @@ use crate::time::{Instant, UnixTime};
 pub use super::config::ConfigError;
 pub use super::registrations::OperationId;
 
-#[path = "service_delay.rs"]
 mod delay;
-#[path = "service_owner.rs"]
 mod owner;
 
 /// An emulated DPS with its hubs.
