@@ -341,6 +341,18 @@ pub fn show_count(count: u64) -> String {
     text
 }
 
+/// A size of memory: `33.4 MiB`. One decimal is all that it is good for.
+pub fn show_bytes(count: u64) -> String {
+    let (unit, size) = if count >= 1 << 30 {
+        ("GiB", 1u64 << 30)
+    } else if count >= 1 << 20 {
+        ("MiB", 1 << 20)
+    } else {
+        ("KiB", 1 << 10)
+    };
+    format!("{:.1} {unit}", count as f64 / size as f64)
+}
+
 /// A plain decimal number without sign: no `inf`, `nan`, hexadecimal or surrounding space.
 fn number(text: &str) -> Option<f64> {
     let plain = text.starts_with(|c: char| c.is_ascii_digit() || c == '.')

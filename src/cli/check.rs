@@ -12,7 +12,7 @@ use crate::document::resolve::ResolvedOrigin;
 use crate::plan::Target;
 use crate::plan::load::Load;
 use crate::report::plan::{self, Checked};
-use crate::run::{emulators_of_their_own, machine, preflight, tell};
+use crate::run::{emulators_of_their_own, preflight, tell};
 use crate::scenario;
 
 /// Arguments of `muster check`.
@@ -92,6 +92,11 @@ fn one(path: &Path, arguments: &Arguments, matches: Option<&ArgMatches>) -> u8 {
     if flags.is_empty() && !loaded.resolved.iter().any(|key| key.path == "seed") {
         flags.push(("seed".to_owned(), "(drawn anew for each run)".to_owned(), "default"));
     }
+    let room = preflight::Room::now();
+    let refused = preflight::check(&loaded.plan, &room, 1).err().map(|error| error.to_string());
+    let ours = part.as_ref().unwrap_or(&load);
+    let devices: Vec<u64> = ours.populations.iter().map(|population| population.devices).collect();
+    let embedded = matches!(loaded.plan.target, Target::Emulator(_));
     let checked = Checked {
         plan: &loaded.plan,
         resolved: &loaded.resolved,
@@ -100,8 +105,12 @@ fn one(path: &Path, arguments: &Arguments, matches: Option<&ArgMatches>) -> u8 {
         part: part.as_ref(),
         shard_limits: limits.as_deref(),
         throttled: &throttled,
-        descriptors: machine::raise_descriptor_limit(),
+        descriptors: room.descriptors,
         own_descriptors: preflight::OWN_DESCRIPTORS,
+        refused: refused.as_deref(),
+        ports: room.ports,
+        memory: preflight::memory(&loaded.plan.populations, &devices, embedded),
+        available_memory: room.memory,
     };
     let text = if arguments.json {
         format!("{}\n", to_json(path, &checked))

@@ -8,7 +8,7 @@ use crate::plan::load::{
     Flow, Load, Need, PUBLISHED_REGISTRATIONS_PER_MINUTE, Throttled, registrations_per_minute,
 };
 use crate::plan::{Arrival, Plan, Population, Target};
-use crate::units::{ByteSize, show_count, show_duration, spell_duration};
+use crate::units::{ByteSize, show_bytes, show_count, show_duration, spell_duration};
 
 /// What is to be shown of a scenario.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +31,14 @@ pub struct Checked<'a> {
     pub descriptors: Option<u64>,
     /// Of these, what it needs for itself.
     pub own_descriptors: u64,
+    /// Why the run will be refused for what is certainly open at once; `None` if it will not.
+    pub refused: Option<&'a str>,
+    /// Ports of one source address for one destination; `None` if unknown.
+    pub ports: Option<u64>,
+    /// Memory that the most connections that are open at once take, in bytes.
+    pub memory: u64,
+    /// Memory that is to be had; `None` if unknown.
+    pub available_memory: Option<u64>,
 }
 
 /// Ports of one source for one destination, as Linux comes.
@@ -251,6 +259,7 @@ fn part(page: &mut Page, checked: &Checked<'_>) {
 fn open(page: &mut Page, checked: &Checked<'_>, load: &Load) {
     let open = load.open;
     let need = open.most + checked.own_descriptors;
+    let ports = checked.ports.unwrap_or(PORTS);
     let may = checked.descriptors.map_or_else(|| "any number".to_owned(), show_count);
     let at_once = match (show_count(open.least), show_count(open.most)) {
         (least, most) if least == most => most,
@@ -258,23 +267,25 @@ fn open(page: &mut Page, checked: &Checked<'_>, load: &Load) {
     };
     let text = format!(
         "{at_once} open at once: up to {} descriptors of the {may} that a process here may open, and as many ports of the \
-         {} that one source address has for one destination",
+         {} that one source address has for one destination; about {} of memory{}",
         show_count(need),
-        show_count(PORTS)
+        show_count(ports),
+        show_bytes(checked.memory),
+        checked
+            .available_memory
+            .map(|bytes| format!(" of {} to be had", show_bytes(bytes)))
+            .unwrap_or_default(),
     );
     page.wrapped(&format!("  {}", left("connections", 16)), &text, Look::Plain);
-    if checked.descriptors.is_some_and(|limit| need > limit) || open.most > PORTS {
-        let certain = checked.descriptors.is_some_and(|limit| open.least + checked.own_descriptors > limit);
-        let (text, look) = if certain {
-            (
-                "this does not fit: `muster run` will refuse it (exit 3); use fewer devices, or spread \
-                 them (--processes N, or --shard)",
-                Look::Bad,
-            )
-        } else {
-            ("this fits only while devices let go of their connections in time", Look::Warning)
-        };
-        page.wrapped(&format!("  {}", left("", 16)), text, look);
+    let lead = format!("  {}", left("", 16));
+    if let Some(refused) = checked.refused {
+        page.wrapped(&lead, &format!("`muster run` will refuse this (exit 3): {refused}"), Look::Bad);
+    } else if checked.descriptors.is_some_and(|limit| need > limit)
+        || open.most > ports
+        || checked.available_memory.is_some_and(|bytes| checked.memory > bytes)
+    {
+        let text = "this fits only while devices let go of their connections in time";
+        page.wrapped(&lead, text, Look::Warning);
     }
 }
 
@@ -397,6 +408,10 @@ mod tests {
             throttled: &load.throttled(&loaded.plan),
             descriptors: Some(20_000),
             own_descriptors: 32,
+            refused: None,
+            ports: Some(28_232),
+            memory: 33 * 1024 * load.open.most,
+            available_memory: Some(20 << 30),
         };
         render(&checked, width, colour)
     }

@@ -7,7 +7,7 @@ use super::table::{
 };
 use crate::result::file::{Ended, FailureGroup, Judgement, Measured, Noise, RunResult, Step, Verdict};
 use crate::result::percentiles::{Percentiles, Row};
-use crate::units::show_count;
+use crate::units::{show_bytes, show_count};
 
 /// How the summary is to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -372,10 +372,10 @@ fn generator(page: &mut Page, result: &RunResult) {
     }
     let mut memory = Vec::new();
     if used.peak_rss_bytes > 0 {
-        memory.push(format!("memory {} at most", bytes(used.peak_rss_bytes)));
+        memory.push(format!("memory {} at most", show_bytes(used.peak_rss_bytes)));
     }
     if let Some(each) = head.memory_per_device_bytes {
-        memory.push(format!("{} per connected device", bytes(each)));
+        memory.push(format!("{} per connected device", show_bytes(each)));
     }
     if used.descriptors > 0 {
         let limit = show_count(used.descriptor_limit);
@@ -435,18 +435,6 @@ fn noise(noise: &Noise) -> String {
         text.push_str(&format!("; {late} of {wakes} wakes over 10 ms"));
     }
     text
-}
-
-/// A size of memory: one decimal is all that it is good for.
-fn bytes(count: u64) -> String {
-    let (unit, size) = if count >= 1 << 30 {
-        ("GiB", 1u64 << 30)
-    } else if count >= 1 << 20 {
-        ("MiB", 1 << 20)
-    } else {
-        ("KiB", 1 << 10)
-    };
-    format!("{:.1} {unit}", count as f64 / size as f64)
 }
 
 fn files(page: &mut Page, result: &RunResult, directory: Option<&str>) {

@@ -61,6 +61,27 @@ pub fn open_descriptors() -> u64 {
     std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64)
 }
 
+/// Ports that connections of one source address to one destination can have; `None` if unknown.
+pub fn ephemeral_ports() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut ends = text.split_whitespace().map(str::parse::<u64>);
+    let (first, last) = (ends.next()?.ok()?, ends.next()?.ok()?);
+    Some((last + 1).saturating_sub(first))
+}
+
+/// Memory that this machine, or the control group that the process is in, can still give, in bytes; `None` if unknown.
+pub fn available_memory() -> Option<u64> {
+    let machine = Some(kibibytes("/proc/meminfo", "MemAvailable")).filter(|bytes| *bytes > 0);
+    let number = |name: &str| {
+        let text = std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?;
+        text.trim().parse::<u64>().ok()
+    };
+    // The limit is `max` where there is none.
+    let group = number("memory.max").zip(number("memory.current"));
+    let group = group.map(|(most, now)| most.saturating_sub(now));
+    machine.into_iter().chain(group).min()
+}
+
 /// SYN and SYN-ACK segments that were repeated since this machine started, in the network that this process sees; `None` if
 /// unknown. No safe interface gives the figure (TCP_INFO) of a single connection.
 pub fn syn_retransmissions() -> Option<u64> {

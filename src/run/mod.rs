@@ -182,8 +182,10 @@ fn execute_watched(
     let endpoints = guard::endpoints(&plan)?;
     reconcilable(&plan, options, &endpoints)?;
     guard::confirm(&plan, &endpoints, options.yes)?;
-    let descriptor_limit = machine::raise_descriptor_limit();
-    preflight::check(&plan, descriptor_limit)?;
+    let room = preflight::Room::now();
+    let descriptor_limit = room.descriptors;
+    // Processes that share this machine were checked together.
+    preflight::check(&plan, &room, 1)?;
     let sources = keys::Sources { environment: options.environment, stdin };
     let ring = keys::collect(&plan.enrollments, plan.seed, sources)?;
     // Before the load: a folder that cannot be made is better told now than after an hour.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::coordinate::{Book, Keeper, Progress, Signals, Start, Watcher};
-use super::{Finished, Options, RunError, guard, keys, machine, merge, preflight};
+use super::{Finished, Options, RunError, guard, keys, merge, preflight};
 use crate::emulator::channel::Lines;
 use crate::fleet::Report;
 use crate::plan::{KeySource, Keys, Plan, Shard};
@@ -100,7 +100,7 @@ pub fn execute(
     let all: Vec<Shard> = (0..count).filter_map(|index| Shard::new(index, count).ok()).collect();
     // The first has the most devices.
     plan.shard = all.first().copied().unwrap_or(Shard::WHOLE);
-    preflight::check(&plan, machine::raise_descriptor_limit())?;
+    preflight::check(&plan, &preflight::Room::now(), count)?;
     plan.shard = Shard::WHOLE;
     let key = key_of_stdin(&plan)?;
     let mut stdin = key.as_ref().map_or(&[][..], Secret::expose);

@@ -1,5 +1,7 @@
 //! A generator that stands still: its run has to be void, and the service may not be blamed.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -40,11 +42,11 @@ pub(super) fn make(maker: &mut Maker<'_>, seed: u64) -> Result<(Vec<Claim>, Tria
     let scenario = maker.write(NAME, &freeze::scenario(seed, NAME))?;
     let plan = load(&scenario)?.plan;
     let mut progress = (maker.options.begin)(NAME, &plan);
-    let output = maker.directory.join("stopped-runs");
-    let code = stop_and_wait(&maker.options.program, &scenario, &output);
+    let runs = Runs::new(maker.directory.join("stopped-runs"));
+    let code = stop_and_wait(&maker.options.program, &scenario, &runs);
     progress.done();
     let code = code?;
-    let folder = only_folder(&output)?;
+    let folder = runs.newest().ok_or_else(|| VerifyError::Stopped("left no folder".to_owned()))?;
     let result = result::read(&folder)?;
     let record = result.record().map_err(|damage| VerifyError::Unreadable(damage.to_string()))?;
     let total = record.total();
@@ -103,10 +105,10 @@ pub(super) fn make(maker: &mut Maker<'_>, seed: u64) -> Result<(Vec<Claim>, Tria
 }
 
 /// Starts the run, stops it for a while when it is two seconds old, and gives its exit code.
-fn stop_and_wait(program: &Path, scenario: &Path, output: &Path) -> Result<i32, VerifyError> {
+fn stop_and_wait(program: &Path, scenario: &Path, runs: &Runs) -> Result<i32, VerifyError> {
     let failed = |what: String| VerifyError::Stopped(what);
     let mut command = Command::new(program);
-    command.arg("run").arg(scenario).arg("--output").arg(output).args(["--no-progress", "--quiet"]);
+    command.arg("run").arg(scenario).arg("--output").arg(&runs.folder).args(["--no-progress", "--quiet"]);
     // Nothing of ours may change what it does.
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let child = command.spawn().map_err(|error| failed(format!("did not start: {error}")))?;
@@ -116,6 +118,8 @@ fn stop_and_wait(program: &Path, scenario: &Path, output: &Path) -> Result<i32, 
     let mut is_stopped = false;
     loop {
         match generator.0.try_wait() {
+            // An interrupt typed at the terminal reaches both of us.
+            Ok(Some(status)) if status.code() == Some(130) => return Err(VerifyError::Interrupted),
             Ok(Some(status)) if is_stopped => {
                 return status.code().ok_or_else(|| failed("ended by a signal".to_owned()));
             }
@@ -126,7 +130,7 @@ fn stop_and_wait(program: &Path, scenario: &Path, output: &Path) -> Result<i32, 
             Ok(None) => {}
             Err(error) => return Err(failed(format!("cannot be waited for: {error}"))),
         }
-        if !is_stopped && seconds_told(output) >= 2 {
+        if !is_stopped && seconds_told(runs) >= 2 {
             // Between two seconds of the run clock, so that neither is cut in its middle.
             let at = clock.now() + Duration::from_millis(300);
             suspend(generator.0.id(), at, STOP).map_err(VerifyError::Suspend)?;
@@ -137,17 +141,33 @@ fn stop_and_wait(program: &Path, scenario: &Path, output: &Path) -> Result<i32, 
 }
 
 /// Seconds of the run clock that its timeline has so far.
-fn seconds_told(output: &Path) -> usize {
-    let Ok(folder) = only_folder(output) else { return 0 };
+fn seconds_told(runs: &Runs) -> usize {
+    let Some(folder) = runs.newest() else { return 0 };
     let text = std::fs::read_to_string(folder.join("timeline.csv")).unwrap_or_default();
     text.lines().count().saturating_sub(1)
 }
 
-/// The folder of the only run in there.
-fn only_folder(output: &Path) -> Result<PathBuf, VerifyError> {
-    let none = || VerifyError::Stopped("left no folder".to_owned());
-    let mut folders: Vec<_> = std::fs::read_dir(output).map_err(|_| none())?.filter_map(Result::ok).collect();
-    folders.sort_by_key(std::fs::DirEntry::file_name);
-    // The newest, should the runs be kept and there be others.
-    folders.pop().map(|entry| entry.path()).ok_or_else(none)
+/// A folder with runs, of which some may be from before.
+struct Runs {
+    folder: PathBuf,
+    before: HashSet<OsString>,
+}
+
+impl Runs {
+    fn new(folder: PathBuf) -> Self {
+        let before = names(&folder).collect();
+        Self { folder, before }
+    }
+
+    /// The run that was made since.
+    fn newest(&self) -> Option<PathBuf> {
+        let mut new = names(&self.folder).filter(|name| !self.before.contains(name));
+        new.next().map(|name| self.folder.join(name))
+    }
+}
+
+/// What is in a folder; nothing if it is not there.
+fn names(folder: &Path) -> impl Iterator<Item = OsString> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    entries.filter_map(Result::ok).map(|entry| entry.file_name())
 }

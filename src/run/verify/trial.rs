@@ -37,7 +37,7 @@ pub(super) struct Trial {
 /// How long a message was with the emulator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Residence {
-    /// Its last byte was read.
+    /// Its request had come: over HTTPS the head of it.
     pub(super) arrived: Instant,
     /// Its answer was about to be written.
     pub(super) answered: Instant,
