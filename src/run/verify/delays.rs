@@ -3,6 +3,7 @@
 use super::quantile;
 use super::trial::Trial;
 use crate::report::verification::{Check, Claim, Relation, Unit};
+use crate::units::show_count;
 
 /// How far a quantile may be from that of the stamps, above the 99th percentile of the noise floor.
 const BAND: f64 = 1e-3;
@@ -71,7 +72,7 @@ pub(super) fn claims(trial: &Trial) -> Vec<Claim> {
             "measured {} ms, stamped {} ms, {} messages",
             list(&ours),
             list(&theirs),
-            pairs.len()
+            show_count(pairs.len() as u64)
         ))
         .unless(trial.is_void())
     };
