@@ -2,28 +2,7 @@
 
 mod common;
 
-use common::{GROUP_KEY, Place, books_agree};
-
-/// 20 devices, assigned at once, three messages each: less than a second.
-const SMALL: &str = r#"
-version = 1
-seed = 7
-drain = "5s"
-
-[fleet.devices]
-count = 20
-start.rate = "40/s"
-
-[fleet.devices.telemetry]
-every = "100ms"
-messages = 3
-
-[thresholds]
-"failed.share" = "= 0 %"
-
-[emulator.dps]
-assign = "0s"
-"#;
+use common::{GROUP_KEY, Place, SMALL, books_agree};
 
 #[test]
 fn messages_are_reconciled_one_by_one_unless_that_is_not_wanted_and_a_flag_goes_before_the_environment() {

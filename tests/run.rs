@@ -3,28 +3,7 @@
 mod common;
 
 use common::stub::{Stub, json};
-use common::{GROUP_KEY, Place, acknowledged, books_agree, repository, step};
-
-/// 20 devices, assigned at once, three messages each: less than a second.
-const SMALL: &str = r#"
-version = 1
-seed = 7
-drain = "5s"
-
-[fleet.devices]
-count = 20
-start.rate = "40/s"
-
-[fleet.devices.telemetry]
-every = "100ms"
-messages = 3
-
-[thresholds]
-"failed.share" = "= 0 %"
-
-[emulator.dps]
-assign = "0s"
-"#;
+use common::{GROUP_KEY, Place, SMALL, acknowledged, books_agree, repository, step};
 
 #[test]
 fn a_healthy_run_passes_with_the_summary_and_nothing_else_on_standard_output() {

@@ -22,6 +22,27 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const GROUP_KEY: &str =
     "+/+++/+++/+++/++Y2FuYXJ5IGdyb3VwIGtleSBvZiB0aGUgdGVzdHMsIDY0IGJ5dGVzIGxvbmcgaW4gYWxsIQ==";
 
+/// 20 devices, assigned at once, three messages each: less than a second.
+pub const SMALL: &str = r#"
+version = 1
+seed = 7
+drain = "5s"
+
+[fleet.devices]
+count = 20
+start.rate = "40/s"
+
+[fleet.devices.telemetry]
+every = "100ms"
+messages = 3
+
+[thresholds]
+"failed.share" = "= 0 %"
+
+[emulator.dps]
+assign = "0s"
+"#;
+
 /// A folder of one test, gone with it.
 pub struct Place {
     folder: tempfile::TempDir,

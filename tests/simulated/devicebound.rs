@@ -3,15 +3,11 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use muster::emulator::ledger::{Operation, TwoWay};
-use muster::fleet::{Command, Destination, Setup, Share, drive};
-use muster::net::dial::Network;
 use muster::net::memory::MemoryNetwork;
 use muster::net::stream::Stream;
-use muster::plan::Place;
 use muster::record::{PopulationRecord, Record};
 use muster::run::simulated::{Options, Simulated};
 use muster::step::{Cause, Class, Exchange, Reason, StepKind, View};
@@ -19,7 +15,7 @@ use muster::time::{Clock, simulate};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::{assert_books_agree, books, play, prepared};
+use crate::{against, assert_books_agree, books, play, prepared};
 
 /// Devices that send and take messages, and some that do nothing but ask for them and close their connection in between.
 const ASKING: &str = r#"
@@ -259,19 +255,7 @@ fn scripted(chores: &str, questions: &[&'static str], settlements: &[&'static st
                 tokio::task::spawn_local(async move { hub.serve(stream, clock).await });
             }
         });
-        let setup = Setup {
-            plan: Arc::new(plan),
-            keys: Arc::new(keys),
-            destination: Destination::Hub { place: Place::of_host("hub"), host: "hub".to_owned() },
-            epoch: clock.now(),
-            threads: 1,
-            keeps_messages: false,
-            narrator: None,
-            witness: None,
-        };
-        let (_command, commands) = tokio::sync::watch::channel(Command::Run);
-        let share = Share { thread: 0, clock, network: Network::Memory(network), commands };
-        let record = drive(&setup, share, |_| {}).await.expect("the fleet does its work");
+        let record = against(plan, keys, "hub", network, clock).await;
         (record, hub.told.take())
     });
     played.expect("the run ends")

@@ -1,19 +1,23 @@
 //! Whole runs in simulated time: fleet, devices and emulator in one process, seeded.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use muster::emulator::config::Enrollment;
 use muster::emulator::ledger::Operation;
-use muster::fleet::DeviceKeys;
+use muster::fleet::{Command, Destination, DeviceKeys, Setup, Share, drive};
+use muster::net::dial::Network;
+use muster::net::memory::MemoryNetwork;
 use muster::payload::{Context, Rendered};
-use muster::plan::Plan;
+use muster::plan::{Place, Plan};
+use muster::record::Record;
 use muster::run::keys;
 use muster::run::simulated::{Options, Simulated, simulate};
 use muster::scenario;
 use muster::step::{Class, Milestone, StepKind, View};
-use muster::time::UnixTime;
+use muster::time::{Clock, UnixTime};
 
 mod devicebound;
 mod mqtt;
@@ -40,6 +44,29 @@ fn prepared_in(folder: &Path, text: &str) -> (Plan, Vec<DeviceKeys>, Vec<Enrollm
     let ring = keys::collect(&loaded.plan.enrollments, loaded.plan.seed, sources).expect("keys");
     let keys = ring.device_keys(&loaded.plan);
     (loaded.plan, keys, ring.enrollments)
+}
+
+/// What a fleet makes of a hub of the test's own, which it reaches without DPS on `network`.
+async fn against(
+    plan: Plan,
+    keys: Vec<DeviceKeys>,
+    hub: &str,
+    network: MemoryNetwork,
+    clock: Clock,
+) -> Record {
+    let setup = Setup {
+        plan: Arc::new(plan),
+        keys: Arc::new(keys),
+        destination: Destination::Hub { place: Place::of_host(hub), host: hub.to_owned() },
+        epoch: clock.now(),
+        threads: 1,
+        keeps_messages: false,
+        narrator: None,
+        witness: None,
+    };
+    let (_command, commands) = tokio::sync::watch::channel(Command::Run);
+    let share = Share { thread: 0, clock, network: Network::Memory(network), commands };
+    drive(&setup, share, |_| {}).await.expect("the fleet does its work")
 }
 
 fn play(text: &str, options: &Options) -> Simulated {

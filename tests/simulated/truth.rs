@@ -2,15 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use muster::emulator::ledger::{Ending, Operation};
-use muster::fleet::{Command, Destination, Setup, Share, drive};
-use muster::net::dial::Network;
 use muster::net::memory::MemoryNetwork;
 use muster::net::stream::Stream;
-use muster::plan::Place;
 use muster::record::{Counts, Durations, Latency, Record};
 use muster::rng::{self, Purpose};
 use muster::run::simulated::{Options, WallStep};
@@ -19,7 +15,8 @@ use muster::time::{Clock, Instant, simulate};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
-    ONBOARDING, STEADY, assert_books_agree, assert_every_message_is_where_it_should_be, play, prepared,
+    ONBOARDING, STEADY, against, assert_books_agree, assert_every_message_is_where_it_should_be, play,
+    prepared,
 };
 
 #[test]
@@ -118,19 +115,7 @@ fn queue(service: impl FnMut() -> Duration + 'static) -> (Record, Vec<(Instant, 
                 tokio::task::spawn_local(async move { hub.serve(stream).await });
             }
         });
-        let setup = Setup {
-            plan: Arc::new(plan),
-            keys: Arc::new(keys),
-            destination: Destination::Hub { place: Place::of_host("queue"), host: "queue".to_owned() },
-            epoch: clock.now(),
-            threads: 1,
-            keeps_messages: false,
-            narrator: None,
-            witness: None,
-        };
-        let (_command, commands) = tokio::sync::watch::channel(Command::Run);
-        let share = Share { thread: 0, clock, network: Network::Memory(network), commands };
-        let record = drive(&setup, share, |_| {}).await.expect("the fleet does its work");
+        let record = against(plan, keys, "queue", network, clock).await;
         (record, hub.served.take())
     });
     played.expect("the run ends")
