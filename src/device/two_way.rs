@@ -2,7 +2,7 @@
 //!
 //! An errand is due when its cause is there (a connection, an interval, a method that arrived), goes over the hub connection
 //! when its time has come, and ends in one outcome, like every step. Only over MQTT, for the HTTPS device API has no twins and no
-//! methods; it has messages from the cloud, which [`super::devicebound`] asks for.
+//! methods; it has messages from the cloud, which `super::devicebound` asks for.
 
 use std::collections::VecDeque;
 use std::time::Duration;

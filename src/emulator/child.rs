@@ -1,4 +1,4 @@
-//! The embedded emulator as a child process: obeys the [`channel`](super::channel) on standard input, reports on
+//! The embedded emulator as a child process: obeys the [`channel`] on standard input, reports on
 //! standard output.
 
 use std::io::{self, BufReader, Read, Write};

@@ -68,7 +68,7 @@ pub enum ListError {
         /// Why.
         problem: RowProblem,
     },
-    /// More than [`MAX_ROWS`].
+    /// More than [`MAX_ROWS`](super::MAX_ROWS).
     #[error("{path} has more than 50,000,000 rows; split it over several enrollments")]
     TooManyRows {
         /// The file.
