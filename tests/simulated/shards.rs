@@ -1,5 +1,6 @@
 //! A run that is split into shards and merged again is the run.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use muster::plan::{Plan, Shard};
@@ -168,11 +169,18 @@ proptest! {
             let (ours, theirs) = text.lines().zip(whole_lines()).find(|(ours, theirs)| ours != theirs).unwrap_or_default();
             prop_assert!(false, "{} shards: {} where the whole run has {}", order.len(), ours, theirs);
         }
-        // The emulators' books add up as well, though a shard may have less to say: sentences depend on which kinds it has.
-        let totals = |result: &RunResult| result.facts.ledger.clone().expect("books").totals;
-        prop_assert_eq!(totals(&result), totals(whole));
+        // The emulators' books add up as well.
+        prop_assert_eq!(messages(&result), messages(whole));
         prop_assert_eq!(result.facts.duration_ns, whole.facts.duration_ns);
     }
+}
+
+/// Messages that the emulators accepted. What else they count hangs on when each ends, with the last device of its own shard: a
+/// connection or a question of a device that gave up may not have been noticed by then.
+fn messages(result: &RunResult) -> BTreeMap<String, u64> {
+    let mut totals = result.facts.ledger.clone().expect("books").totals;
+    totals.retain(|name, _| name.contains("messages"));
+    totals
 }
 
 fn whole_lines() -> std::str::Lines<'static> {
