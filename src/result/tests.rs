@@ -206,11 +206,12 @@ fn a_long_run_of_many_populations_is_told_in_fewer_intervals_and_reads_back() {
     assert_eq!(read(directory.path()).expect("it was just written"), built);
 }
 
-/// Files of earlier programs know neither noise floor nor pace.
+/// Files of earlier programs know neither noise floor nor pace, shards nor reconciled messages.
 #[test]
 fn results_of_earlier_programs_still_read() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/first-run");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/version-2");
     let read = read(&path).expect("it was committed");
     assert_eq!((read.facts.pace, read.facts.generator.noise), (None, None));
+    assert_eq!((read.facts.shard, read.facts.ledger.and_then(|ledger| ledger.messages)), (None, None));
     assert_eq!(read.facts.scenario, "first-run");
 }
