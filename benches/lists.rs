@@ -14,10 +14,6 @@ use muster::list::DeviceList;
 use muster::scenario;
 use muster::units::show_count;
 
-/// The program's.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() {
     // Cargo adds `--bench`.
     let rows = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000);
