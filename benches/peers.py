@@ -37,6 +37,8 @@ import threading
 import time
 import urllib.parse
 
+from registration import EMULATOR
+
 KEY = base64.b64encode(hashlib.sha512(b"a key for benches").digest()).decode()
 SERVER_CORE, TOOL_CORE = 0, 1
 BEGUN = time.monotonic()
@@ -45,17 +47,6 @@ PAYLOAD = 300
 CONNECTIONS, MANY = 100, 1_100
 # How long the server stands still in the middle of a run of five seconds.
 FROZEN_S = 1.0
-
-EMULATOR = """
-version = 1
-[emulator]
-id_scope = "0ne00000001"
-[emulator.dps]
-assign = "0s"
-polls = 0
-[enrollment.plant]
-group_key = { env = "MUSTER_BENCH_KEY" }
-"""
 
 GROUP = '[enrollment.plant]\ngroup_key = { env = "MUSTER_BENCH_KEY" }\n'
 # muster's devices registering, or straight to a hub; the keys of the fleet follow.

@@ -5,7 +5,7 @@ mod common;
 use common::{GROUP_KEY, Place, Ran, Running, acknowledged, books_agree, children_of, eventually, is_alive};
 use serde_json::Value;
 
-/// 40 devices, assigned at once, three messages each: less than two seconds.
+/// 41 devices, assigned at once, three messages each: less than two seconds.
 const SMALL: &str = r#"
 version = 1
 seed = 7

@@ -8,32 +8,14 @@ mod common;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
 
-use common::{Place, books_agree, repository};
+use common::{Place, SMALL, books_agree, repository};
 
-/// 20 devices, assigned at once, three messages each, with a key from the environment.
-const SMALL: &str = r#"
-version = 1
-seed = 7
-drain = "5s"
-
-[enrollment.plant]
-group_key = { env = "GROUP_KEY" }
-
-[fleet.devices]
-count = 20
-start.rate = "40/s"
-
-[fleet.devices.telemetry]
-every = "100ms"
-messages = 3
-
-[thresholds]
-"failed.share" = "= 0 %"
-"send.acknowledged.count" = "= 60"
-
-[emulator.dps]
-assign = "0s"
-"#;
+/// The small scenario with a key from the environment, and all its messages as a threshold.
+fn small() -> String {
+    let threshold = "\"failed.share\" = \"= 0 %\"\n";
+    let thresholds = format!("{threshold}\"send.acknowledged.count\" = \"= 60\"\n");
+    SMALL.replace(threshold, &thresholds) + "\n[enrollment.plant]\ngroup_key = { env = \"GROUP_KEY\" }\n"
+}
 
 /// The submitting side: writes down what it is given, and answers with the number of a job, and a cluster's name.
 const SBATCH: &str = "printf '%s ' \"$@\" >> submitted; echo >> submitted; echo '4711;here'";
@@ -51,7 +33,7 @@ const SQUEUE_FAILED: &str = "printf 'R 1700000000\\nF 1700000001\\n'";
 /// A place with a scenario, the program on its path, and a command of Slurm's.
 fn place(command: &str, script: &str) -> Place {
     let place = Place::new();
-    place.write("small.toml", SMALL);
+    place.write("small.toml", &small());
     place.write("group.key", common::GROUP_KEY);
     let bin = place.path().join("bin");
     std::fs::create_dir(&bin).expect("a folder");

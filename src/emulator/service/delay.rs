@@ -9,7 +9,7 @@ impl Service {
     /// What becomes of a message when the hub takes its time over it: it is confirmed that much later.
     ///
     /// * `arrived`: with the device it names the message, so that in simulated time the order in which messages of different
-    ///   devices come changes nothing
+    ///   devices come changes nothing; messages of a device that were read at one instant have one draw
     /// * `admitted`: what the hub's limits say of it
     pub fn delayed(&self, device: &HubDevice, arrived: Instant, now: Instant, admitted: Verdict) -> Verdict {
         const NONE: Distribution = Distribution::Constant(0.0);
