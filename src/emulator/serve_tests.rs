@@ -1,6 +1,7 @@
 use std::io::{BufReader, Write as _};
 
 use rustls::RootCertStore;
+use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 
@@ -9,6 +10,7 @@ use crate::emulator::channel::{Command, Lines, Report, opening};
 use crate::emulator::child;
 use crate::emulator::fixture::*;
 use crate::emulator::ledger::Operation;
+use crate::net::tls::Tls;
 
 const VERSIONS: [&rustls::SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
 
@@ -26,7 +28,7 @@ async fn dial(
     address: SocketAddr,
     name: &str,
     version: &'static rustls::SupportedProtocolVersion,
-) -> io::Result<tokio_rustls::client::TlsStream<tokio::net::TcpStream>> {
+) -> io::Result<Tls<UnbufferedClientConnection, tokio::net::TcpStream>> {
     handshake(ca_pem, tokio::net::TcpStream::connect(address).await?, name, version).await
 }
 
@@ -35,7 +37,7 @@ async fn handshake(
     tcp: tokio::net::TcpStream,
     name: &str,
     version: &'static rustls::SupportedProtocolVersion,
-) -> io::Result<tokio_rustls::client::TlsStream<tokio::net::TcpStream>> {
+) -> io::Result<Tls<UnbufferedClientConnection, tokio::net::TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).expect("a certificate")).expect("a root");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -45,7 +47,8 @@ async fn handshake(
         .with_root_certificates(roots)
         .with_no_client_auth();
     let server = ServerName::try_from(name.to_owned()).expect("a name");
-    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(server, tcp).await
+    let session = UnbufferedClientConnection::new(Arc::new(config), server).expect("a session");
+    Tls::handshake(session, tcp).await
 }
 
 fn on_sockets<F: Future>(future: F) -> F::Output {

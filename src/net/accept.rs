@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache};
+use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache, UnbufferedServerConnection};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 
 use super::stream::Stream;
+use super::tls::Tls;
 use crate::time::Clock;
 
 /// How long a peer may take for its TLS handshake.
@@ -123,7 +123,7 @@ pub enum HandshakeError {
 /// Accepts on one listener, for one thread.
 pub struct Acceptor {
     listener: tokio::net::TcpListener,
-    tls: TlsAcceptor,
+    tls: Arc<ServerConfig>,
     clock: Clock,
 }
 
@@ -134,7 +134,7 @@ impl Acceptor {
     /// When the runtime cannot watch the listener.
     pub fn new(listener: TcpListener, tls: Arc<ServerConfig>, clock: Clock) -> io::Result<Self> {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        Ok(Self { listener, tls: TlsAcceptor::from(tls), clock })
+        Ok(Self { listener, tls, clock })
     }
 
     /// The next TCP connection, without delay of small writes. Never fails: what goes wrong with one connection is told
@@ -165,12 +165,14 @@ impl Acceptor {
         &self,
         connection: TcpStream,
     ) -> impl Future<Output = Result<Stream, HandshakeError>> + use<> {
-        let accepting = self.tls.accept(connection);
+        let session = UnbufferedServerConnection::new(Arc::clone(&self.tls));
         let clock = self.clock.clone();
         async move {
+            let session = session.map_err(io::Error::other)?;
             let deadline = clock.now() + HANDSHAKE_DEADLINE;
-            let session = clock.until(deadline, accepting).await.ok_or(HandshakeError::Deadline)??;
-            Ok(Stream::TlsServer(Box::new(session)))
+            let accepting = Tls::handshake(session, connection);
+            let tls = clock.until(deadline, accepting).await.ok_or(HandshakeError::Deadline)??;
+            Ok(Stream::TlsServer(Box::new(tls)))
         }
     }
 }

@@ -2,18 +2,20 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 use super::failure::classify;
 use super::memory::MemoryNetwork;
 use super::stream::Stream;
+use super::tls::Tls;
 use super::trust::ClientTls;
 use super::way::Way;
 use crate::step::{Class, Failure, Phase};
@@ -103,8 +105,7 @@ pub enum Network {
 
 /// See [`Network::Sockets`].
 pub struct Sockets {
-    tls: TlsConnector,
-    tls12: TlsConnector,
+    tls: ClientTls,
     /// Where the bytes for a host go.
     way: Arc<Way>,
     /// Answers of the resolver. A thread asks once per name and [`DNS_CACHE`], and others wait for that answer: thousands
@@ -132,12 +133,7 @@ pub struct Dialled {
 impl Network {
     /// TCP and TLS, on the given way.
     pub fn sockets(tls: ClientTls, way: Arc<Way>) -> Self {
-        Self::Sockets(Rc::new(Sockets {
-            tls: TlsConnector::from(tls.any),
-            tls12: TlsConnector::from(tls.only_12),
-            way,
-            resolved: RefCell::default(),
-        }))
+        Self::Sockets(Rc::new(Sockets { tls, way, resolved: RefCell::default() }))
     }
 
     /// Whether what is sent to `endpoint` certainly stays on this machine.
@@ -194,8 +190,10 @@ impl Sockets {
             connected = clock.now();
             phases.push((Phase::Proxy, connected.since(start)));
         }
-        let connector = if only_tls12 { &self.tls12 } else { &self.tls };
-        let tls = connector.connect(name, tcp).await.map_err(|error| classify(&error))?;
+        let config = if only_tls12 { &self.tls.only_12 } else { &self.tls.any };
+        let session = UnbufferedClientConnection::new(Arc::clone(config), name)
+            .map_err(|error| classify(&io::Error::other(error)))?;
+        let tls = Tls::handshake(session, tcp).await.map_err(|error| classify(&error))?;
         phases.push((Phase::Tls, clock.now().since(connected)));
         Ok(Dialled { stream: Stream::TlsClient(Box::new(tls)), phases })
     }

@@ -9,6 +9,7 @@ pub mod memory;
 pub mod mqtt;
 pub mod proxy;
 pub mod stream;
+pub mod tls;
 pub mod trust;
 pub mod way;
 pub mod websocket;

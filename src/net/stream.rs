@@ -4,17 +4,20 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustls::client::UnbufferedClientConnection;
+use rustls::server::UnbufferedServerConnection;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::tls::Tls;
 use super::websocket::Frames;
 
 /// Bytes to and from a peer.
 pub enum Stream {
     /// TLS, our side being the client.
-    TlsClient(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    TlsClient(Box<Tls<UnbufferedClientConnection, TcpStream>>),
     /// TLS, our side being the server.
-    TlsServer(Box<tokio_rustls::server::TlsStream<TcpStream>>),
+    TlsServer(Box<Tls<UnbufferedServerConnection, TcpStream>>),
     /// In this process (simulated runs), without TLS.
     Memory(DuplexStream),
     /// Inside the frames of another.

@@ -55,7 +55,7 @@ pub enum DoesNotFit {
 pub const OWN_DESCRIPTORS: u64 = 32;
 
 /// Resident bytes of an embedded emulator for each connection: as measured with 15,000 idle MQTT devices (`results/mqtt.txt`).
-const EMULATOR_BYTES: u64 = 14 * 1024;
+const EMULATOR_BYTES: u64 = 10 * 1024;
 
 /// What this machine has for a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,9 +126,9 @@ pub fn memory(populations: &[Population], connections: &[u64], embedded: bool) -
 /// Resident bytes of a connected idle device: as measured (`results/mqtt.txt`, `results/end-to-end.txt`), rounded up.
 fn per_connection(population: &Population) -> u64 {
     match population.connect {
-        Some(Protocol::Https) => 40 * 1024,
-        Some(Protocol::MqttWs) => 18 * 1024,
-        _ => 13 * 1024,
+        Some(Protocol::Https) => 24 * 1024,
+        Some(Protocol::MqttWs) => 14 * 1024,
+        _ => 9 * 1024,
     }
 }
 
