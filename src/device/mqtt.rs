@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::net::failure::classify;
 use crate::net::mqtt::{
-    Broken, Connack, Connect, ConnectReturnCode, Packet, PacketStream, Publish, Qos, SubEntry, SubOpts,
-    SubackReturnCode, Subscribe, Unsubscribe,
+    Broken, Connack, Connect, ConnectReturnCode, Outgoing, Packet, PacketStream, Publish, Qos, SubEntry,
+    SubOpts, SubackReturnCode, Subscribe, Unsubscribe,
 };
 use crate::net::stream::Stream;
 use crate::step::{Class, Failure};
@@ -186,9 +186,13 @@ impl Session {
     }
 
     /// Puts a message in the queue to be written.
-    pub(super) fn publish(&mut self, now: Instant, message: &Publish) {
-        self.packets.send(message);
+    ///
+    /// # Errors
+    /// When there is no such message in MQTT; nothing is sent then.
+    pub(super) fn publish(&mut self, now: Instant, message: &Outgoing<'_>) -> Result<(), Failure> {
+        self.packets.send_publish(message).map_err(|error| unfit(&error.to_string()))?;
         self.last_sent = now;
+        Ok(())
     }
 
     /// Confirms a message of the service, if it wants that.

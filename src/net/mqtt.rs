@@ -1,9 +1,11 @@
 //! MQTT 3.1.1 packets in and out of a byte stream, driven by the task that owns it.
 //!
 //! The library's packets and framing, without its connection state: packet ids, keep-alive and sessions are what device
-//! and emulator are about, and each keeps its own. Nothing is read into a buffer that outlives the read, so that an idle
-//! connection costs what TLS does.
+//! and emulator are about, and each keeps its own. Buffers go from one connection of a thread to the next, so that an idle one
+//! costs what TLS does; and what makes up nearly all traffic, messages out and confirmations in, is written and read in
+//! place, for which the library makes eleven allocations.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::mem::MaybeUninit;
@@ -74,18 +76,66 @@ pub enum Broken {
     OtherVersion,
 }
 
+/// A message to be written, in parts.
+#[derive(Debug, Clone, Copy)]
+pub struct Outgoing<'a> {
+    /// Its topic.
+    pub topic: &'a str,
+    /// Its packet id, not 0, and with that QoS 1; `None` for QoS 0.
+    pub packet_id: Option<u16>,
+    /// Whether it went before with the same packet id; nothing for QoS 0.
+    pub dup: bool,
+    /// Its body.
+    pub body: &'a [u8],
+}
+
+/// Why a message is none in MQTT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// The topic is empty, has a wildcard or a NUL in it, or is longer than 65,535 bytes.
+    #[error("a topic that no message may have")]
+    Topic,
+    /// The packet id 0.
+    #[error("packet id 0")]
+    PacketId,
+    /// More than 256 MiB.
+    #[error("more than a packet can hold")]
+    TooLong,
+}
+
+/// The largest length that a packet can tell of what follows its header [MQTT-2.2.3].
+const MAX_REMAINING: usize = 268_435_455;
+
+/// Buffers that no connection of this thread needs right now.
+#[derive(Default)]
+struct Spare {
+    out: Vec<Vec<u8>>,
+    ready: Vec<VecDeque<Packet>>,
+}
+
+/// So many of each kind are kept; more are needed only where connections wait to be written.
+const MAX_SPARE: usize = 8;
+
+/// None larger than this is kept, in bytes and packets.
+const MAX_SPARE_OUT: usize = 64 * 1024;
+const MAX_SPARE_READY: usize = 512;
+
+thread_local! {
+    static SPARE: RefCell<Spare> = RefCell::default();
+}
+
 /// Packets to and from a peer.
 pub struct PacketStream {
     stream: Stream,
     framer: PacketBuilder,
     /// Bytes of a packet have come, and not yet all.
     within: bool,
-    /// Read and not yet given out.
+    /// Read and not yet given out; without memory of its own when empty.
     ready: VecDeque<Packet>,
     /// Why there is no more after `ready`.
     broken: Option<Broken>,
     ended: bool,
-    /// To be written; let go of as soon as it is.
+    /// To be written; without memory of its own when empty.
     out: Vec<u8>,
     written: usize,
     unflushed: bool,
@@ -124,9 +174,93 @@ impl PacketStream {
 
     /// Puts a packet of the library in the queue to be written; [`Self::poll_next`] and [`Self::poll_flush`] write it.
     pub fn send(&mut self, packet: &impl GenericPacketTrait) {
+        let out = self.out();
         for part in packet.to_buffers() {
-            self.out.extend_from_slice(&part);
+            out.extend_from_slice(&part);
         }
+    }
+
+    /// Puts a message in the queue to be written, as [`Self::send`] does.
+    ///
+    /// # Errors
+    /// [`Unfit`]; nothing is sent then.
+    pub fn send_publish(&mut self, message: &Outgoing<'_>) -> Result<(), Unfit> {
+        let Outgoing { topic, packet_id, dup, body } = *message;
+        let length = u16::try_from(topic.len()).map_err(|_| Unfit::Topic)?;
+        if topic.is_empty() || topic.contains(['#', '+', '\0']) {
+            return Err(Unfit::Topic);
+        }
+        if packet_id == Some(0) {
+            return Err(Unfit::PacketId);
+        }
+        let remaining = 2 + topic.len() + packet_id.map_or(0, |_| 2) + body.len();
+        if remaining > MAX_REMAINING {
+            return Err(Unfit::TooLong);
+        }
+        let out = self.out();
+        out.reserve(5 + remaining);
+        let qos = u8::from(packet_id.is_some());
+        out.push(0x30 | (u8::from(dup) & qos) << 3 | qos << 1);
+        let mut rest = remaining;
+        while rest > 0x7f {
+            out.push(0x80 | (rest & 0x7f) as u8);
+            rest >>= 7;
+        }
+        out.push(rest as u8);
+        out.extend_from_slice(&length.to_be_bytes());
+        out.extend_from_slice(topic.as_bytes());
+        if let Some(id) = packet_id {
+            out.extend_from_slice(&id.to_be_bytes());
+        }
+        out.extend_from_slice(body);
+        Ok(())
+    }
+
+    /// The queue, with memory.
+    fn out(&mut self) -> &mut Vec<u8> {
+        if self.out.capacity() == 0
+            && let Some(spare) = SPARE.with_borrow_mut(|spare| spare.out.pop())
+        {
+            self.out = spare;
+        }
+        &mut self.out
+    }
+
+    /// Empties the queue and lends its memory to the next connection.
+    fn clear_out(&mut self) {
+        self.written = 0;
+        let mut out = std::mem::take(&mut self.out);
+        if (1..=MAX_SPARE_OUT).contains(&out.capacity()) {
+            out.clear();
+            SPARE.with_borrow_mut(|spare| {
+                if spare.out.len() < MAX_SPARE {
+                    spare.out.push(out);
+                }
+            });
+        }
+    }
+
+    /// The first of the packets that are ready.
+    fn pop_ready(&mut self) -> Option<Packet> {
+        let packet = self.ready.pop_front();
+        if self.ready.is_empty() && (1..=MAX_SPARE_READY).contains(&self.ready.capacity()) {
+            let ready = std::mem::take(&mut self.ready);
+            SPARE.with_borrow_mut(|spare| {
+                if spare.ready.len() < MAX_SPARE {
+                    spare.ready.push(ready);
+                }
+            });
+        }
+        packet
+    }
+
+    fn push_ready(&mut self, packet: Packet) {
+        if self.ready.capacity() == 0
+            && let Some(spare) = SPARE.with_borrow_mut(|spare| spare.ready.pop())
+        {
+            self.ready = spare;
+        }
+        self.ready.push_back(packet);
     }
 
     /// Confirms a message.
@@ -156,8 +290,8 @@ impl PacketStream {
 
     fn send_short(&mut self, header: u8, packet_id: Option<u16>) {
         match packet_id {
-            Some(id) => self.out.extend_from_slice(&[header, 2, (id >> 8) as u8, id as u8]),
-            None => self.out.extend_from_slice(&[header, 0]),
+            Some(id) => self.out().extend_from_slice(&[header, 2, (id >> 8) as u8, id as u8]),
+            None => self.out().extend_from_slice(&[header, 0]),
         }
     }
 
@@ -185,8 +319,7 @@ impl PacketStream {
             self.unflushed = true;
         }
         if !self.out.is_empty() {
-            self.out = Vec::new();
-            self.written = 0;
+            self.clear_out();
         }
         if self.unflushed {
             ready!(Pin::new(&mut self.stream).poll_flush(context))?;
@@ -206,7 +339,7 @@ impl PacketStream {
     /// A packet that has been read already, if there is one; reads and writes nothing. Whoever takes all of them before
     /// the next [`Self::poll_next`] answers them with one write.
     pub fn take_ready(&mut self) -> Option<Packet> {
-        self.ready.pop_front()
+        self.pop_ready()
     }
 
     /// The next packet, or `None` when the peer has ended the connection between two; writes what is in the queue
@@ -219,7 +352,7 @@ impl PacketStream {
             self.write(context);
         }
         loop {
-            if let Some(packet) = self.ready.pop_front() {
+            if let Some(packet) = self.pop_ready() {
                 return Poll::Ready(Ok(Some(packet)));
             }
             if self.ended {
@@ -257,8 +390,7 @@ impl PacketStream {
     /// the end.
     fn write(&mut self, context: &mut Context<'_>) {
         if let Poll::Ready(Err(error)) = self.poll_flush(context) {
-            self.out = Vec::new();
-            self.written = 0;
+            self.clear_out();
             self.broken.get_or_insert(Broken::Io(error));
         }
     }
@@ -281,7 +413,16 @@ impl PacketStream {
 
     fn take_in(&mut self, bytes: &[u8]) {
         let mut cursor = Cursor::new(bytes);
-        while (cursor.position() as usize) < bytes.len() {
+        while let rest = &bytes[cursor.position() as usize..]
+            && !rest.is_empty()
+        {
+            if !self.within
+                && let Some((packet, length)) = short(rest)
+            {
+                self.push_ready(packet);
+                cursor.set_position(cursor.position() + length);
+                continue;
+            }
             let broken = match self.framer.feed(&mut cursor) {
                 PacketBuildResult::Incomplete => {
                     self.within = true;
@@ -291,7 +432,7 @@ impl PacketStream {
                     self.within = false;
                     match parse(&raw) {
                         Ok(packet) => {
-                            self.ready.push_back(packet);
+                            self.push_ready(packet);
                             continue;
                         }
                         Err(broken) => broken,
@@ -303,6 +444,18 @@ impl PacketStream {
             self.broken = Some(broken);
             return;
         }
+    }
+}
+
+/// A confirmation or the answer to a ping, whole at the beginning of `bytes`, with its length. Whatever is odd about one is left
+/// to the library.
+fn short(bytes: &[u8]) -> Option<(Packet, u64)> {
+    match *bytes {
+        [0x40, 2, high, low, ..] if (high, low) != (0, 0) => {
+            Some((Packet::Puback(u16::from_be_bytes([high, low])), 4))
+        }
+        [0xd0, 0, ..] => Some((Packet::Pingresp, 2)),
+        _ => None,
     }
 }
 
@@ -362,121 +515,5 @@ fn malformed(error: MqttError) -> Broken {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::time::simulate;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
-    fn pair() -> (PacketStream, tokio::io::DuplexStream) {
-        let (near, far) = tokio::io::duplex(64 * 1024);
-        (PacketStream::new(Stream::Memory(near), 1_024), far)
-    }
-
-    #[test]
-    fn packets_come_out_whole_however_the_bytes_were_cut() {
-        let done = simulate(|_| async {
-            // PINGRESP, PUBACK of 258, PUBLISH of QoS 0 to "a" with body "b".
-            let bytes = [0xd0, 0, 0x40, 2, 1, 2, 0x30, 4, 0, 1, b'a', b'b'];
-            for cut in 0..bytes.len() {
-                let (mut packets, mut far) = pair();
-                far.write_all(&bytes[..cut]).await.expect("room");
-                tokio::task::spawn_local(async move {
-                    far.write_all(&bytes[cut..]).await.expect("room");
-                });
-                assert!(matches!(packets.next().await, Ok(Some(Packet::Pingresp))));
-                assert!(matches!(packets.next().await, Ok(Some(Packet::Puback(258)))));
-                match packets.next().await {
-                    Ok(Some(Packet::Publish(publish))) => {
-                        assert_eq!((publish.topic_name(), publish.payload().as_slice()), ("a", &b"b"[..]));
-                    }
-                    other => panic!("{other:?}"),
-                }
-                assert!(matches!(packets.next().await, Ok(None)));
-            }
-        });
-        done.expect("no task is left waiting");
-    }
-
-    #[test]
-    fn what_is_no_packet_ends_the_stream_with_its_reason_after_what_came_before() {
-        let done = simulate(|_| async {
-            for (bytes, reason) in [
-                (&[0x30, 0xff, 0xff, 0x7f][..], "larger"),
-                (&[0x30, 0xff, 0xff, 0xff, 0xff, 1], "no packet"),
-                (&[0x00, 0], "no packet"),
-                (&[0xf0, 0], "no packet"),
-                (&[0xd1, 0], "flags"),
-                (&[0xd0, 1, 0], "no packet"),
-                (&[0x40, 2, 0, 0], "no packet"),
-                (&[0x36, 3, 0, 1, b'a'], "no packet"),
-                (&[0x32, 5, 0, 1, b'a', 0, 0], "no packet"),
-                (&[0x30, 3, 0, 1, b'#'], "no packet"),
-                (&[0x30, 9, 0, 1], "ended within"),
-            ] {
-                let (mut packets, mut far) = pair();
-                far.write_all(&[0xc0, 0]).await.expect("room");
-                far.write_all(bytes).await.expect("room");
-                drop(far);
-                assert!(matches!(packets.next().await, Ok(Some(Packet::Pingreq))));
-                let error = packets.next().await.expect_err("it is none").to_string();
-                assert!(error.contains(reason), "{bytes:?}: {error}");
-            }
-        });
-        done.expect("no task is left waiting");
-    }
-
-    #[test]
-    fn a_patient_stream_answers_when_everything_that_came_is_read_or_its_patience_is_over() {
-        const PINGS: usize = 3 * READ / 2;
-        // How much was answered at once, at first.
-        async fn first_answer(patience: usize) -> usize {
-            let (mut packets, mut far) = pair();
-            packets.set_patience(patience);
-            far.write_all(&[0xc0, 0].repeat(PINGS)).await.expect("room");
-            let mut answers = vec![0; PINGS * 2];
-            let mut answered = async || {
-                let mut buffer = ReadBuf::new(&mut answers);
-                let read = std::future::poll_fn(|context| {
-                    Poll::Ready(Pin::new(&mut far).poll_read(context, &mut buffer).is_ready())
-                });
-                if read.await { buffer.filled().len() } else { 0 }
-            };
-            for _ in 0..PINGS {
-                assert!(matches!(packets.next().await, Ok(Some(Packet::Pingreq))));
-                let count = answered().await;
-                if count > 0 {
-                    return count;
-                }
-                packets.send_pingresp();
-            }
-            let next = std::future::poll_fn(|context| Poll::Ready(packets.poll_next(context).is_pending()));
-            assert!(next.await && packets.is_written());
-            answered().await
-        }
-        let done = simulate(|_| {
-            // Every read counts here, and none may be put off for fairness.
-            tokio::task::unconstrained(async {
-                assert_eq!(first_answer(0).await, 2);
-                assert_eq!(first_answer(100).await, 102);
-                assert_eq!(first_answer(100_000).await, 2 * PINGS);
-            })
-        });
-        done.expect("no task is left waiting");
-    }
-
-    #[test]
-    fn what_is_sent_is_written_in_order_and_its_memory_given_back() {
-        let done = simulate(|_| async {
-            let (mut packets, mut far) = pair();
-            packets.send_puback(0x1234);
-            packets.send_pingreq();
-            assert_eq!(packets.queued(), 6);
-            packets.flush().await.expect("room");
-            assert_eq!((packets.queued(), packets.out.capacity()), (0, 0));
-            let mut read = [0; 6];
-            far.read_exact(&mut read).await.expect("was written");
-            assert_eq!(read, [0x40, 2, 0x12, 0x34, 0xc0, 0]);
-        });
-        done.expect("no task is left waiting");
-    }
-}
+#[path = "mqtt_tests.rs"]
+mod tests;

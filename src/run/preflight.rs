@@ -157,10 +157,10 @@ mod tests {
         let ports = error(Room { ports: Some(28_232), ..ROOM });
         assert!(ports.contains("28,232 ports") && ports.contains("[emulator.hub.NAME]"), "{ports}");
         let memory = error(Room { memory: Some(500 << 20), ..ROOM });
-        assert!(memory.contains("about 791.0 MiB") && memory.contains("500.0 MiB left"), "{memory}");
+        assert!(memory.contains("about 556.6 MiB") && memory.contains("500.0 MiB left"), "{memory}");
         let four = Room { memory: Some(2 << 30), ..ROOM };
         assert_eq!(check(&plan, &four, 2), Ok(()));
-        assert!(check(&plan, &four, 3).is_err(), "each process takes as much");
+        assert!(check(&plan, &four, 4).is_err(), "each process takes as much");
     }
 
     #[test]

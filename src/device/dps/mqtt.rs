@@ -6,8 +6,8 @@ use super::{Answer, Exchanged};
 use crate::azure::mqtt;
 use crate::device::habits::{DpsHabits, Habits, PollBody, RequestIds, uuid};
 use crate::device::hub::Qos as Service;
-use crate::device::mqtt::{Greeting, Session, Span, unexpected, unfit};
-use crate::net::mqtt::{Packet, Publish, Qos};
+use crate::device::mqtt::{Greeting, Session, Span, unexpected};
+use crate::net::mqtt::{Outgoing, Packet};
 use crate::net::stream::Stream;
 use crate::rng;
 use crate::step::Failure;
@@ -135,23 +135,16 @@ impl DpsMqtt {
     }
 
     async fn exchange(&mut self, clock: &Clock, packet_id: u16, topic: &str, body: &[u8]) -> Exchanged {
-        let request = Publish::builder()
-            .topic_name(topic)
-            .and_then(|publish| {
-                let publish = match self.habits.qos {
-                    Service::AtMostOnce => publish,
-                    Service::AtLeastOnce => publish.qos(Qos::AtLeastOnce).packet_id(packet_id),
-                };
-                publish.payload(body).build()
-            })
-            // The operation id is the service's text, and may be too long for a topic.
-            .map_err(|error| unfit(&format!("{error:?}")));
-        let request = match request {
-            Ok(request) => request,
-            Err(failure) => return Exchanged { result: Err(failure), span: None },
+        let packet_id = match self.habits.qos {
+            Service::AtMostOnce => None,
+            Service::AtLeastOnce => Some(packet_id),
         };
         let started = clock.now();
-        self.session.publish(started, &request);
+        // The operation id is the service's text, and may be too long for a topic.
+        if let Err(failure) = self.session.publish(started, &Outgoing { topic, packet_id, dup: false, body })
+        {
+            return Exchanged { result: Err(failure), span: None };
+        }
         match self.answer(clock).await {
             Ok((result, finished)) => Exchanged { result, span: Some((started, finished)) },
             Err(failure) => Exchanged { result: Err(failure), span: None },

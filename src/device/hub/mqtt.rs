@@ -1,19 +1,25 @@
 //! A hub over MQTT: messages of QoS 0 are done when they are written, those of QoS 1 when PUBACK comes.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
 
 use super::{Event, Message, Qos};
 use crate::azure::mqtt::{self, system_property};
 use crate::device::habits::Habits;
-use crate::device::mqtt::{Greeting, Session, Span, unexpected, unfit};
-use crate::net::mqtt::{self as net, Packet, Publish};
+use crate::device::mqtt::{Greeting, Session, Span, unexpected};
+use crate::net::mqtt::{Outgoing, Packet, Publish};
 use crate::net::stream::Stream;
 use crate::payload::Payload;
 use crate::rng;
 use crate::step::{Class, Failure};
 use crate::text::Secret;
 use crate::time::{Clock, Instant};
+
+thread_local! {
+    /// Where a topic is put together: messages of a device that does nothing else cost no allocation.
+    static TOPIC: Cell<String> = const { Cell::new(String::new()) };
+}
 
 /// A device's connection to its hub.
 pub struct HubMqtt {
@@ -140,14 +146,7 @@ impl HubMqtt {
             Qos::AtMostOnce => None,
             Qos::AtLeastOnce => Some(self.free_packet_id()),
         };
-        let publish = Publish::builder().topic_name(topic).and_then(|publish| {
-            let publish = match packet_id {
-                Some(id) => publish.qos(net::Qos::AtLeastOnce).packet_id(id),
-                None => publish,
-            };
-            publish.payload(body).build()
-        });
-        self.session.publish(clock.now(), &publish.map_err(|error| unfit(&format!("{error:?}")))?);
+        self.session.publish(clock.now(), &Outgoing { topic, packet_id, dup: false, body })?;
         self.aside.get_or_insert_default().told.extend(packet_id);
         Ok(packet_id)
     }
@@ -157,21 +156,24 @@ impl HubMqtt {
     /// # Errors
     /// When its topic is too long; nothing is sent then.
     pub fn send(&mut self, clock: &Clock, message: &Message<'_>, bag: &Bag) -> Result<u16, Failure> {
-        let topic = if self.has_bag { bag.topic(&self.topic, message) } else { self.topic.to_string() };
-        let mut builder =
-            Publish::builder().topic_name(topic).map_err(|error| unfit(&format!("{error:?}")))?;
         let packet_id = match bag.qos {
-            Qos::AtMostOnce => 0,
-            Qos::AtLeastOnce => {
-                let id = message.packet_id.unwrap_or_else(|| self.free_packet_id());
-                builder = builder.qos(net::Qos::AtLeastOnce).packet_id(id).dup(message.packet_id.is_some());
-                id
-            }
+            Qos::AtMostOnce => None,
+            Qos::AtLeastOnce => Some(message.packet_id.unwrap_or_else(|| self.free_packet_id())),
         };
-        let publish =
-            builder.payload(message.rendered.body()).build().map_err(|error| unfit(&format!("{error:?}")))?;
         let started = clock.now();
-        self.session.publish(started, &publish);
+        let mut scratch = TOPIC.take();
+        let topic = if self.has_bag {
+            scratch.clear();
+            bag.write_topic(&mut scratch, &self.topic, message);
+            &scratch
+        } else {
+            &*self.topic
+        };
+        let (dup, body) = (message.packet_id.is_some(), message.rendered.body());
+        let sent = self.session.publish(started, &Outgoing { topic, packet_id, dup, body });
+        TOPIC.set(scratch);
+        sent?;
+        let packet_id = packet_id.unwrap_or_default();
         let under_way = UnderWay { packet_id, sequence: message.sequence, started };
         match bag.qos {
             Qos::AtMostOnce => self.unwritten.push_back(under_way),
@@ -310,14 +312,13 @@ impl Bag {
         Self { qos, system: system.into(), properties: payload.properties().iter().map(property).collect() }
     }
 
-    /// The topic of a message: system properties first, as the SDKs have it.
-    fn topic(&self, prefix: &str, message: &Message<'_>) -> String {
-        let mut topic = String::with_capacity(prefix.len() + self.system.len() + 64);
+    /// Appends the topic of a message: system properties first, as the SDKs have it.
+    fn write_topic(&self, topic: &mut String, prefix: &str, message: &Message<'_>) {
         topic.push_str(prefix);
         let start = topic.len();
         // Templates render to printable ASCII; anything else would be a bug that the hub may see.
         let id = String::from_utf8_lossy(message.rendered.message_id());
-        mqtt::append_property(&mut topic, start, system_property::MESSAGE_ID, &id);
+        mqtt::append_property(topic, start, system_property::MESSAGE_ID, &id);
         topic.push('&');
         topic.push_str(&self.system);
         for (property, value) in self.properties.iter().zip(message.rendered.values()) {
@@ -325,8 +326,7 @@ impl Bag {
                 Some(constant) => std::borrow::Cow::Borrowed(&**constant),
                 None => String::from_utf8_lossy(value),
             };
-            mqtt::append_property(&mut topic, start, &property.name, &value);
+            mqtt::append_property(topic, start, &property.name, &value);
         }
-        topic
     }
 }
