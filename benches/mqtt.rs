@@ -1,6 +1,6 @@
 //! What does MQTT cost: CPU per acknowledged message of 300 bytes and QoS 1 over TLS, CPU per connect, memory per device?
 //!
-//! `cargo bench --bench mqtt`, or `-- messages`, `-- rate`, `-- memory`, `-- connects` for a part; about eight minutes, and five more
+//! `cargo bench --bench mqtt`, or `-- messages`, `-- rate`, `-- memory`, `-- connects` for a part; about twelve minutes, and five more
 //! where Debian's mosquitto is installed, which is then measured as well. CPU of the generator is its own
 //! (`facts.generator` of the results); that of the emulator is what all processes of a run used less that. Each figure is
 //! the median of three rounds, with their range. A run that was void is said to be so: its CPU counts all the same, for
@@ -43,7 +43,16 @@ const DELUGE: &str = "[fleet.devices]\ncount = 600\nstart.rate = \"600/s\"\n[fle
 
 /// Devices that connect and do nothing until the end.
 const HOLD: &str =
-    "duration = \"SECONDSs\"\ndrain = \"1s\"\n[fleet.devices]\ncount = COUNT\nstart.rate = \"300/s\"\n";
+    "duration = \"SECONDSs\"\ndrain = \"1s\"\n[fleet.devices]\ncount = COUNT\nstart.rate = \"500/s\"\n";
+
+/// How many of them start in a second.
+const STARTS: u64 = 500;
+
+/// How long they idle before memory is looked at, in seconds.
+const IDLE: u64 = 11;
+
+/// Idle devices in one process: as many as file descriptors allow.
+const MANY: u64 = 15_000;
 
 fn main() {
     // `cargo test --benches` and lists of benches ask with arguments of their own.
@@ -61,7 +70,7 @@ fn main() {
         half_of_the_highest_rate();
     }
     if is_wanted("memory") {
-        hold([1_000, 6_000]);
+        hold();
     }
     let Some(broker) = Broker::start() else {
         println!("\nno mosquitto on this machine: `apt-get install mosquitto`");
@@ -128,20 +137,37 @@ fn half_of_the_highest_rate() {
     );
 }
 
-fn hold([few, many]: [u64; 2]) {
-    let memory = figures((0..ROUNDS).map(|_| {
-        let [few, many] = [few, many].map(|count| resident(&started(EMULATOR, &held(count, 34), 1, None)));
-        (many - few) / 5_000.0 / 1_024.0
-    }));
-    println!(" {} devices more than {few}, after ten seconds of idling", many - few);
-    show("resident memory of the generator per device", "KiB", memory);
+/// Memory of idle devices, over MQTT and over MQTT in a WebSocket: what each takes beyond a process with one of them.
+fn hold() {
+    for (what, more) in [("MQTT", ""), ("MQTT in a WebSocket", "connect = \"mqtt-ws\"\n")] {
+        let rounds: Vec<[f64; 2]> = (0..ROUNDS)
+            .map(|_| {
+                let [few, many] = [1, MANY].map(|count| {
+                    let seconds = count / STARTS + IDLE;
+                    let fleet = format!("{}{more}", held(count, seconds + 4));
+                    let started = started(EMULATOR, &fleet, 1, None);
+                    std::thread::sleep(Duration::from_secs(seconds));
+                    [resident(started.child.id()), resident(emulator_of(started.child.id()))]
+                });
+                [0, 1].map(|side| (many[side] - few[side]) / (MANY - 1) as f64 / 1_024.0)
+            })
+            .collect();
+        println!(" {MANY} idle devices, {what}, less what one takes");
+        show("generator, resident, per device", "KiB", figures(rounds.iter().map(|sides| sides[0])));
+        show("emulator, resident, per device", "KiB", figures(rounds.iter().map(|sides| sides[1])));
+    }
 }
 
-/// Resident memory of a generator that has held its devices for ten seconds, in bytes.
-fn resident(started: &Started) -> f64 {
-    // The last of 6,000 starts after 20 s.
-    std::thread::sleep(Duration::from_secs(31));
-    let status = fs::read_to_string(format!("/proc/{}/status", started.child.id())).expect("it is running");
+/// The process that serves a generator's devices.
+fn emulator_of(generator: u32) -> u32 {
+    let path = format!("/proc/{generator}/task/{generator}/children");
+    let children = fs::read_to_string(path).expect("it is running, on Linux");
+    children.split_whitespace().next().and_then(|id| id.parse().ok()).expect("an emulator")
+}
+
+/// Resident memory of a process, in bytes.
+fn resident(process: u32) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("it is running");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux");
     let kilobytes = line.split_whitespace().nth(1).and_then(|text| text.parse::<f64>().ok());
     kilobytes.expect("a number") * 1_024.0
