@@ -111,7 +111,7 @@ impl Bench {
     /// The name of the first hub that this way is told.
     fn hub(&self) -> &'static str {
         match self.way {
-            Way::Direct => "localhost",
+            Way::Direct => "127.0.0.1",
             Way::Front => "hub.azure-devices.net",
         }
     }

@@ -99,10 +99,10 @@ fn rest_calls_reach_the_device(way: Way) {
     let place = Place::new();
     let file = place.write("at-once.toml", AT_ONCE);
     let Some(bench) = Bench::start_by(way, &place, &[&file, "--individual", INDIVIDUAL]) else { return };
-    // Where SDKs look, a connection string needs no port: they take none.
-    let ends_with = if way == Way::Front { ':' } else { ';' };
-    for (name, string) in connection_strings(&place) {
-        assert!(string.starts_with(&format!("HostName=localhost{ends_with}")), "{name}");
+    // Where SDKs look, a connection string needs no port: they take none. The hub's stands first.
+    let hosts = if way == Way::Front { ["localhost:"; 2] } else { ["127.0.0.1;", "localhost;"] };
+    for ((name, string), host) in connection_strings(&place).iter().zip(hosts) {
+        assert!(string.starts_with(&format!("HostName={host}")), "{name}");
     }
     let key = own_key(&place);
     let mut device = Listener::start(&bench, &place, ("symm-key-python-device-008", &key), ["2", "1", "1"]);
