@@ -168,6 +168,20 @@ fn a_port_that_is_taken_is_told() {
 }
 
 #[test]
+fn a_port_with_none_left_for_the_hubs_is_refused_with_the_highest_that_goes() {
+    let place = Place::new();
+    let refused = |arguments: &[&str]| {
+        place.finish(place.muster(&[&["emulate", "--dir", "emu"][..], arguments].concat()))
+    };
+    refused(&["--port", "65535"])
+        .ends_with(2)
+        .tells(&["--port 65535 leaves no port for the hub", "up to 65534"]);
+    let file = place.write("two.toml", "version = 1\n[emulator.hub]\nnorth = {}\nsouth = {}\n");
+    let ran = refused(&[&file, "--port", "65534"]);
+    ran.ends_with(2).tells(&["--port 65534 leaves too few ports for 2 hubs", "up to 65533"]);
+}
+
+#[test]
 fn an_address_that_is_not_localhost_is_told_as_it_is_and_reached() {
     let place = Place::new();
     let file = place.write("at-once.toml", AT_ONCE);

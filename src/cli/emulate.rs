@@ -132,9 +132,7 @@ fn serve(arguments: &Arguments) -> Result<(), Failure> {
     let (mut config, generated) = configure(arguments, &mut folder)?;
     config.service_keys = Some(folder.service_keys()?);
     config.drive = arguments.drive.unwrap_or(config.drive);
-    let hub_ports: Vec<u16> = (1..=config.hubs.len())
-        .map(|index| if arguments.port == 0 { 0 } else { arguments.port.saturating_add(index as u16) })
-        .collect();
+    let hub_ports = hub_ports(arguments.port, config.hubs.len())?;
     let sdk_ports = if arguments.sdk_ports { SDK_PORTS.to_vec() } else { Vec::new() };
     if let Some(port) = sdk_ports.iter().find(|port| hub_ports.contains(port) || arguments.port == **port) {
         let text = format!(
@@ -175,6 +173,28 @@ fn serve(arguments: &Arguments) -> Result<(), Failure> {
     // The reader of a pipe may have gone with the interrupt.
     let _ = writeln!(std::io::stdout(), "{text}");
     Ok(())
+}
+
+/// The ports of the hubs: those after that of DPS, or free ones if it has a free one.
+fn hub_ports(dps: u16, hubs: usize) -> Result<Vec<u16>, Failure> {
+    if dps == 0 {
+        return Ok(vec![0; hubs]);
+    }
+    let last = u16::try_from(hubs).ok().and_then(|hubs| dps.checked_add(hubs));
+    let Some(last) = last else {
+        let lack = match hubs {
+            1 => "no port for the hub, which takes the one".to_owned(),
+            _ => format!("too few ports for {hubs} hubs, which take those"),
+        };
+        let most = usize::from(u16::MAX).saturating_sub(hubs);
+        return Err((
+            format!(
+                "error: --port {dps} leaves {lack} after it; choose one up to {most}, or 0 for free ones"
+            ),
+            exit::USAGE,
+        ));
+    };
+    Ok((dps..=last).skip(1).collect())
 }
 
 /// A key that was generated, and for whom.
