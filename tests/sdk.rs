@@ -167,8 +167,13 @@ fn install() -> Result<PathBuf, String> {
             run(Command::new("python3").args(["-m", "venv"]).arg(folder), "python3 -m venv fails")?;
             let mut pip = Command::new(python(folder));
             pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1"]);
-            pip.args(["--timeout", "10", "--requirement"]).arg(&wanted);
-            run(&mut pip, "azure-iot-device cannot be installed")
+            // Nothing comes that is not pinned; whether all is there that is needed is seen at once.
+            pip.args(["--timeout", "10", "--no-deps", "--requirement"]).arg(&wanted);
+            run(&mut pip, "azure-iot-device cannot be installed")?;
+            run(
+                Command::new(python(folder)).args(["-m", "pip", "check"]),
+                "the pinned packages do not go together",
+            )
         },
     )?;
     Ok(python(&folder))
