@@ -168,6 +168,38 @@ fn a_port_that_is_taken_is_told() {
 }
 
 #[test]
+fn a_port_with_none_left_for_the_hubs_is_refused_with_the_highest_that_goes() {
+    let place = Place::new();
+    let refused = |arguments: &[&str]| {
+        place.finish(place.muster(&[&["emulate", "--dir", "emu"][..], arguments].concat()))
+    };
+    refused(&["--port", "65535"])
+        .ends_with(2)
+        .tells(&["--port 65535 leaves no port for the hub", "up to 65534"]);
+    let file = place.write("two.toml", "version = 1\n[emulator.hub]\nnorth = {}\nsouth = {}\n");
+    let ran = refused(&[&file, "--port", "65534"]);
+    ran.ends_with(2).tells(&["--port 65534 leaves too few ports for 2 hubs", "up to 65533"]);
+}
+
+#[test]
+fn an_address_that_is_not_localhost_is_told_as_it_is_and_reached() {
+    let place = Place::new();
+    let file = place.write("at-once.toml", AT_ONCE);
+    for (address, host) in [("127.0.0.5", "127.0.0.5"), ("::1", "[::1]")] {
+        if std::net::TcpListener::bind((address, 0)).is_err() {
+            println!("skipped: this machine has no {address}");
+            continue;
+        }
+        let emulator = Emulator::start(&place, &[&file, "--individual", DEVICE, "--listen", address]);
+        let hub = told(&emulator, "hub ").split_whitespace().next().expect("its host").to_owned();
+        assert!(emulator.dps.starts_with(host) && hub.starts_with(host), "{}", emulator.opening);
+        let ran = quickstart(&place);
+        assert_eq!(acknowledged(ran.passes().result(), "send"), 10);
+        assert_eq!(ran.stderr.lines().nth(2), Some(&*hub), "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn fixed_ports_follow_each_other() {
     let place = Place::new();
     let (port, next) = free_port_pair();
@@ -264,6 +296,32 @@ fn ports_of_sdks_are_not_for_others() {
     for port in ["8883", "8882", "443"] {
         let arguments = ["emulate", "--dir", "emu", "--sdk-ports", "--port", port];
         place.finish(place.muster(&arguments)).ends_with(2).tells(&["--sdk-ports", "another --port"]);
+    }
+}
+
+#[test]
+fn ports_of_sdks_are_at_the_address_listened_on_or_refused() {
+    let place = Place::new();
+    let two = place.write("two.toml", "version = 1\n[emulator.hub]\nnorth = {}\nsouth = {}\n");
+    for (arguments, told) in [
+        (&["--listen", "::1"][..], "leads nobody to ::1: listen on one"),
+        (&["--listen", "127.0.0.5", &two], "leave the address at 127.0.0.1"),
+    ] {
+        let usual = ["emulate", "--dir", "emu", "--sdk-ports", "--port", "0"];
+        let ran = place.finish(place.muster(&[&usual[..], arguments].concat()));
+        ran.ends_with(2).tells(&["--sdk-ports", told]);
+    }
+    if !network::is_permitted() {
+        return;
+    }
+    let mut command = network::own_network();
+    command.args([env!("CARGO_BIN_EXE_muster"), "emulate", "--dir", "emu", "--port", "0", "--sdk-ports"]);
+    command.args(["--listen", "127.0.0.5"]).current_dir(place.path());
+    let emulator = Emulator::spawn(&place, command);
+    assert_eq!(told(&emulator, "SDK ports "), "8883 and 443: DPS 127.0.0.5, hub 127.0.0.5 (hub)");
+    for language in ["Python", "Node", "C"] {
+        let line = told(&emulator, &format!("{language:<10}export "));
+        assert!(line.contains(" PROVISIONING_HOST=127.0.0.5 "), "{line}");
     }
 }
 

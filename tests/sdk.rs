@@ -1,4 +1,5 @@
-//! Microsoft's own device SDK for Python against `muster emulate`; the emulator's ledger judges.
+//! Microsoft's own device SDKs against `muster emulate`; the emulator's ledger judges. Most is asked of Python's; that a
+//! device registers and sends, of those for Node and C as well: `sdk/quickstarts.rs`.
 //!
 //! The SDK comes from PyPI, once, into a virtual environment below `target/`. Where that cannot be, the tests say in one
 //! line that they were skipped; with `MUSTER_SDK=required` in the environment they fail instead.
@@ -16,6 +17,8 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 mod common;
+#[path = "sdk/quickstarts.rs"]
+mod quickstarts;
 #[path = "sdk/two_way.rs"]
 mod two_way;
 
@@ -26,6 +29,9 @@ use common::{Emulator, Place, Ran, repository};
 const AT_ONCE: &str = "version = 1\n[emulator.dps]\nassign = \"0s\"\n";
 
 const INDIVIDUAL: &str = "symm-key-python-device-008:python-device-008";
+
+/// Options of the quickstarts: MQTT over TLS alone, and in a WebSocket.
+const TRANSPORTS: [&[&str]; 2] = [&[], &["--websockets"]];
 
 /// How the SDK gets to the emulator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,37 +79,41 @@ impl Bench {
     }
 
     /// A script of `tests/sdk` as one device, with nothing in its environment but what the start screen says.
-    fn device(&self, place: &Place, script: &str, (id, key): (&str, &str)) -> Command {
-        let mut command = self.beside(place, self.python, script);
-        command.envs(self.told()).envs([
-            ("PYTHONUNBUFFERED", "1"),
-            ("PROVISIONING_REGISTRATION_ID", id),
-            ("PROVISIONING_SYMMETRIC_KEY", key),
-        ]);
+    fn device(&self, place: &Place, script: &str, device: (&str, &str)) -> Command {
+        let mut command = self.device_of(place, "Python", self.python, device);
+        command.arg(repository("tests/sdk").join(script)).env("PYTHONUNBUFFERED", "1");
         command
     }
 
-    /// A script of `tests/sdk` in the emulator's network, with nothing in its environment.
-    fn beside(&self, place: &Place, interpreter: &Path, script: &str) -> Command {
+    /// A program as one device, with nothing in its environment but what the start screen says for the SDK of a language.
+    fn device_of(&self, place: &Place, language: &str, program: &Path, (id, key): (&str, &str)) -> Command {
+        let mut command = self.beside(place, program);
+        command.envs(self.told(language));
+        command.envs([("PROVISIONING_REGISTRATION_ID", id), ("PROVISIONING_SYMMETRIC_KEY", key)]);
+        command
+    }
+
+    /// A program in the emulator's network, with nothing in its environment.
+    fn beside(&self, place: &Place, program: &Path) -> Command {
         let mut command = match self.way {
             Way::Direct => {
                 let mut command = Command::new("nsenter");
                 let pid = self.emulator.pid().to_string();
                 command.args(["--preserve-credentials", "--user", "--net", "--target", &pid, "--"]);
-                command.arg(interpreter);
+                command.arg(program);
                 command
             }
-            Way::Front => Command::new(interpreter),
+            Way::Front => Command::new(program),
         };
-        command.arg(repository("tests/sdk").join(script)).current_dir(place.path());
-        command.env_clear().env("PATH", PATH);
+        command.current_dir(place.path()).env_clear().env("PATH", PATH);
         command
     }
 
-    /// The variables that the start screen has for Python.
-    fn told(&self) -> Vec<(String, String)> {
-        let line = self.emulator.opening.lines().find_map(|line| line.strip_prefix("Python    export "));
-        let variables = line.expect("a line for Python").split(' ');
+    /// The variables that the start screen has for a language.
+    fn told(&self, language: &str) -> Vec<(String, String)> {
+        let before = format!("{language:<10}export ");
+        let line = self.emulator.opening.lines().find_map(|line| line.strip_prefix(&before));
+        let variables = line.expect("a line for that language").split(' ');
         let pairs = variables.map(|pair| pair.split_once('=').expect("a variable"));
         pairs.map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned())).collect()
     }
@@ -111,7 +121,7 @@ impl Bench {
     /// The name of the first hub that this way is told.
     fn hub(&self) -> &'static str {
         match self.way {
-            Way::Direct => "localhost",
+            Way::Direct => "127.0.0.1",
             Way::Front => "hub.azure-devices.net",
         }
     }
@@ -167,8 +177,13 @@ fn install() -> Result<PathBuf, String> {
             run(Command::new("python3").args(["-m", "venv"]).arg(folder), "python3 -m venv fails")?;
             let mut pip = Command::new(python(folder));
             pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1"]);
-            pip.args(["--timeout", "10", "--requirement"]).arg(&wanted);
-            run(&mut pip, "azure-iot-device cannot be installed")
+            // Nothing comes that is not pinned; whether all is there that is needed is seen at once.
+            pip.args(["--timeout", "10", "--no-deps", "--requirement"]).arg(&wanted);
+            run(&mut pip, "azure-iot-device cannot be installed")?;
+            run(
+                Command::new(python(folder)).args(["-m", "pip", "check"]),
+                "the pinned packages do not go together",
+            )
         },
     )?;
     Ok(python(&folder))
@@ -322,13 +337,21 @@ fn devices_of_two_hubs_reach_each_at_an_address_of_its_own() {
 fn a_wrong_key_is_refused_with_the_answer_to_the_registration() {
     let place = Place::new();
     let file = place.write("at-once.toml", AT_ONCE);
-    let Some(bench) = Bench::start(&place, &[&file, "--group", "plant"]) else { return };
-    let ran = bench.quickstart(&place, ("plant-1", &group_key(&place, "plant-2")), &[]);
-    ran.ends_with(1).tells(&["401"]);
+    let arguments = [&file, "--group", "plant", "--individual", INDIVIDUAL];
+    let Some(bench) = Bench::start(&place, &arguments) else { return };
+    let own = "symm-key-python-device-008";
+    // The key of another device of the group; and one that the group would have for it, were it not enrolled by itself.
+    refused(
+        &bench,
+        &place,
+        &[("plant-1", group_key(&place, "plant-2")), (own, group_key(&place, own))],
+        "401",
+    );
     let ledger = bench.stop();
-    // The connection was accepted; what it asked for was not.
-    assert_eq!((&ledger["mqtt"]["dps_connects"], &ledger["assigned"]), (&1.into(), &0.into()), "{ledger}");
-    assert_eq!(ledger["requests"]["mqtt.dps.register"], serde_json::json!({ "401": 1 }), "{ledger}");
+    // The connections were accepted; what they asked for was not.
+    assert_eq!((&ledger["mqtt"]["dps_connects"], &ledger["assigned"]), (&4.into(), &0.into()), "{ledger}");
+    assert_eq!(ledger["requests"]["mqtt.dps.register"], serde_json::json!({ "401": 4 }), "{ledger}");
+    assert_eq!(ledger["requests"]["websocket"], serde_json::json!({ "101": 2 }), "{ledger}");
 }
 
 #[test]
@@ -337,51 +360,76 @@ fn a_disabled_enrollment_is_refused() {
     let text = "version = 1\n[enrollment.plant]\ngroup_key = \"generated\"\nenabled = false\n";
     let file = place.write("disabled.toml", text);
     let Some(bench) = Bench::start(&place, &[&file]) else { return };
-    let ran = bench.quickstart(&place, ("plant-1", &group_key(&place, "plant-1")), &[]);
-    ran.ends_with(1).tells(&["403"]);
+    refused(&bench, &place, &[("plant-1", group_key(&place, "plant-1"))], "403");
     let ledger = bench.stop();
-    assert_eq!(ledger["requests"]["mqtt.dps.register"], serde_json::json!({ "403": 1 }), "{ledger}");
+    assert_eq!(ledger["requests"]["mqtt.dps.register"], serde_json::json!({ "403": 2 }), "{ledger}");
+    assert_eq!(ledger["requests"]["websocket"], serde_json::json!({ "101": 1 }), "{ledger}");
+}
+
+/// Runs every device in every transport, all at once, and asserts that each is told the status.
+fn refused(bench: &Bench, place: &Place, devices: &[(&str, String)], status: &str) {
+    std::thread::scope(|scope| {
+        for (id, key) in devices {
+            for options in TRANSPORTS {
+                scope.spawn(move || {
+                    bench.quickstart(place, (id, key), options).ends_with(1).tells(&[status]);
+                });
+            }
+        }
+    });
 }
 
 #[test]
 fn a_registration_that_is_throttled_comes_back_when_it_was_told_to() {
-    let place = Place::new();
-    // Of two that come together one is let in, and the other ten seconds later. Unless told otherwise the SDK would come
-    // back every two.
-    let text =
-        "version = 1\n[emulator.dps]\nassign = \"0s\"\nretry_after = \"4s\"\nregistrations = \"6/min\"\n";
-    let file = place.write("throttled.toml", text);
-    let Some(bench) = Bench::start(&place, &[&file, "--group", "plant"]) else { return };
-    std::thread::scope(|scope| {
-        for id in ["plant-1", "plant-2"] {
-            let (bench, place) = (&bench, &place);
-            scope.spawn(move || {
-                sent_ten(&bench.quickstart(place, (id, &group_key(place, id)), &[]), id, bench.hub());
-            });
-        }
+    in_every_transport(|options| {
+        let place = Place::new();
+        // Of two that come together one is let in, and the other ten seconds later. Unless told otherwise the SDK would
+        // come back every two.
+        let text =
+            "version = 1\n[emulator.dps]\nassign = \"0s\"\nretry_after = \"4s\"\nregistrations = \"6/min\"\n";
+        let file = place.write("throttled.toml", text);
+        let Some(bench) = Bench::start(&place, &[&file, "--group", "plant"]) else { return };
+        std::thread::scope(|scope| {
+            for id in ["plant-1", "plant-2"] {
+                let (bench, place) = (&bench, &place);
+                scope.spawn(move || {
+                    let key = group_key(place, id);
+                    sent_ten(&bench.quickstart(place, (id, &key), options), id, bench.hub());
+                });
+            }
+        });
+        let ledger = bench.stop();
+        counts(&ledger, 2);
+        let throttled = ledger["registrations_throttled"].as_u64().expect("a count");
+        assert!((1..=3).contains(&throttled), "{ledger}");
+        assert_eq!(ledger["requests"]["mqtt.dps.register"]["429"], throttled, "{ledger}");
     });
-    let ledger = bench.stop();
-    counts(&ledger, 2);
-    let throttled = ledger["registrations_throttled"].as_u64().expect("a count");
-    assert!((1..=3).contains(&throttled), "{ledger}");
-    assert_eq!(ledger["requests"]["mqtt.dps.register"]["429"], throttled, "{ledger}");
 }
 
 #[test]
 fn a_poll_that_is_throttled_comes_back_when_it_was_told_to() {
-    let place = Place::new();
-    // A device may poll five times in ten seconds: the sixth time, at once after the fifth, is too often.
-    let text = "version = 1\n[emulator.dps]\nassign = \"0s\"\npolls = 5\nretry_after = \"0s\"\n\
-                registrations = \"1000/min\"\n";
-    let file = place.write("polls.toml", text);
-    let Some(bench) = Bench::start(&place, &[&file, "--group", "plant"]) else { return };
-    sent_ten(
-        &bench.quickstart(&place, ("plant-1", &group_key(&place, "plant-1")), &[]),
-        "plant-1",
-        bench.hub(),
-    );
-    let ledger = bench.stop();
-    counts(&ledger, 1);
-    let polls = serde_json::json!({ "200": 1, "202": 5, "429": 1 });
-    assert_eq!(ledger["requests"]["mqtt.dps.poll"], polls, "{ledger}");
+    in_every_transport(|options| {
+        let place = Place::new();
+        // A device may poll five times in ten seconds: the sixth time, at once after the fifth, is too often.
+        let text = "version = 1\n[emulator.dps]\nassign = \"0s\"\npolls = 5\nretry_after = \"0s\"\n\
+                    registrations = \"1000/min\"\n";
+        let file = place.write("polls.toml", text);
+        let Some(bench) = Bench::start(&place, &[&file, "--group", "plant"]) else { return };
+        let key = group_key(&place, "plant-1");
+        sent_ten(&bench.quickstart(&place, ("plant-1", &key), options), "plant-1", bench.hub());
+        let ledger = bench.stop();
+        counts(&ledger, 1);
+        let polls = serde_json::json!({ "200": 1, "202": 5, "429": 1 });
+        assert_eq!(ledger["requests"]["mqtt.dps.poll"], polls, "{ledger}");
+    });
+}
+
+/// A test over MQTT alone and in a WebSocket, at the same time: they wait more than they do.
+fn in_every_transport(test: impl Fn(&[&str]) + Sync) {
+    std::thread::scope(|scope| {
+        for options in TRANSPORTS {
+            let test = &test;
+            scope.spawn(move || test(options));
+        }
+    });
 }

@@ -10,7 +10,8 @@ use crate::azure::registration::{check_device_id, check_registration_id};
 use crate::azure::sas::{DPS_OWNER_POLICY, HUB_OWNER_POLICY};
 use crate::emulator::config::{Allocation, Attestation, Config, Enrollment, Hub, Reprovision, ServiceKeys};
 use crate::emulator::drive::Drive;
-use crate::emulator::serve::{self, Advertise, Running};
+use crate::emulator::sdk_ports::dialable;
+use crate::emulator::serve::{self, Advertise, Running, StartError};
 use crate::net::accept;
 use crate::rng;
 use crate::run::keys;
@@ -51,7 +52,8 @@ pub(super) struct Arguments {
     #[arg(long, default_value_t = 8443)]
     port: u16,
 
-    /// Listen on 8883 and 443 of this machine as well, where SDKs look for DPS and hubs and can be told no other port
+    /// Listen on 8883 and 443 as well, where SDKs look for DPS and hubs and can be told no other port. Each of several hubs
+    /// takes a loopback address of its own, 127.0.0.2 and those after it
     #[arg(long)]
     sdk_ports: bool,
 
@@ -59,7 +61,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "PORT")]
     connect_proxy: Option<u16>,
 
-    /// Address to listen on
+    /// Address to listen on, at all ports; clients are told it (localhost for 127.0.0.1 and 0.0.0.0)
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     listen: IpAddr,
 
@@ -130,9 +132,7 @@ fn serve(arguments: &Arguments) -> Result<(), Failure> {
     let (mut config, generated) = configure(arguments, &mut folder)?;
     config.service_keys = Some(folder.service_keys()?);
     config.drive = arguments.drive.unwrap_or(config.drive);
-    let hub_ports: Vec<u16> = (1..=config.hubs.len())
-        .map(|index| if arguments.port == 0 { 0 } else { arguments.port.saturating_add(index as u16) })
-        .collect();
+    let hub_ports = hub_ports(arguments.port, config.hubs.len())?;
     let sdk_ports = if arguments.sdk_ports { SDK_PORTS.to_vec() } else { Vec::new() };
     if let Some(port) = sdk_ports.iter().find(|port| hub_ports.contains(port) || arguments.port == **port) {
         let text = format!(
@@ -157,7 +157,10 @@ fn serve(arguments: &Arguments) -> Result<(), Failure> {
         let _inside = runtime.enter();
         interrupted().map_err(failed)?
     };
-    let mut running = serve::start(&config, &options, Clock::machine()).map_err(failed)?;
+    let mut running = serve::start(&config, &options, Clock::machine()).map_err(|error| match error {
+        StartError::NoSdkPorts(error) => (format!("error: --sdk-ports: {error}"), exit::USAGE),
+        other => failed(other),
+    })?;
     let ways = Ways::new(&running, &folder, &config.id_scope).map_err(failed)?;
     for key in &generated {
         folder.describe(key, &ways)?;
@@ -170,6 +173,28 @@ fn serve(arguments: &Arguments) -> Result<(), Failure> {
     // The reader of a pipe may have gone with the interrupt.
     let _ = writeln!(std::io::stdout(), "{text}");
     Ok(())
+}
+
+/// The ports of the hubs: those after that of DPS, or free ones if it has a free one.
+fn hub_ports(dps: u16, hubs: usize) -> Result<Vec<u16>, Failure> {
+    if dps == 0 {
+        return Ok(vec![0; hubs]);
+    }
+    let last = u16::try_from(hubs).ok().and_then(|hubs| dps.checked_add(hubs));
+    let Some(last) = last else {
+        let lack = match hubs {
+            1 => "no port for the hub, which takes the one".to_owned(),
+            _ => format!("too few ports for {hubs} hubs, which take those"),
+        };
+        let most = usize::from(u16::MAX).saturating_sub(hubs);
+        return Err((
+            format!(
+                "error: --port {dps} leaves {lack} after it; choose one up to {most}, or 0 for free ones"
+            ),
+            exit::USAGE,
+        ));
+    };
+    Ok((dps..=last).skip(1).collect())
 }
 
 /// A key that was generated, and for whom.
@@ -360,8 +385,8 @@ impl Folder {
 /// Where clients find the emulator and what they are to trust, as shells take it.
 struct Ways {
     dps: String,
-    /// Whether there are the ports at which SDKs look.
-    has_sdk_ports: bool,
+    /// The host of DPS at the ports where SDKs look, if there are such.
+    sdk_dps: Option<String>,
     /// The CONNECT front, as a URL.
     proxy: Option<String>,
     id_scope: String,
@@ -374,7 +399,7 @@ impl Ways {
         let ca = std::path::absolute(folder.path.join("ca.pem"))?.display().to_string();
         Ok(Self {
             dps: dialable(running.dps()),
-            has_sdk_ports: !running.sdk_hosts().is_empty(),
+            sdk_dps: running.sdk_dps().map(str::to_owned),
             proxy: running.connect_front().map(|mut address| {
                 if address.ip().is_unspecified() {
                     address.set_ip(IpAddr::from([127, 0, 0, 1]));
@@ -388,7 +413,7 @@ impl Ways {
 
     /// The host of DPS for a client that may be told a port, and for one that may not if it can get here.
     fn host(&self) -> &str {
-        if self.has_sdk_ports { "localhost" } else { &self.dps }
+        self.sdk_dps.as_deref().unwrap_or(&self.dps)
     }
 
     fn variables(&self) -> String {
@@ -429,18 +454,14 @@ fn announce(running: &Running, ways: &Ways, config: &Config, folder: &Folder) ->
         writeln!(out, "{:<10}{}", "wrote", folder.path.join(file).display())?;
     }
     let Ways { id_scope, ca, .. } = ways;
-    if ways.has_sdk_ports {
+    if let Some(dps) = &ways.sdk_dps {
         let hubs = running.hubs().iter().zip(running.sdk_hosts());
         let hubs: Vec<String> = hubs.map(|(hub, host)| format!("{host} ({})", hub.name)).collect();
-        writeln!(out, "{:<10}8883 and 443: DPS localhost, hub {}", "SDK ports", hubs.join(", "))?;
-        let host = format!("PROVISIONING_HOST=localhost PROVISIONING_IDSCOPE={id_scope}");
+        writeln!(out, "{:<10}8883 and 443: DPS {dps}, hub {}", "SDK ports", hubs.join(", "))?;
+        let host = format!("PROVISIONING_HOST={dps} PROVISIONING_IDSCOPE={id_scope}");
         writeln!(out, "{:<10}export SSL_CERT_FILE={ca} {host}", "Python")?;
         writeln!(out, "{:<10}export NODE_EXTRA_CA_CERTS={ca} {host}", "Node")?;
-        writeln!(
-            out,
-            "{:<10}no variable: give the text of {ca} as OPTION_TRUSTED_CERT to the provisioning client and to the hub's",
-            "C"
-        )?;
+        writeln!(out, "{:<10}export SSL_CERT_FILE={ca} {host}", "C")?;
     }
     if let Some(proxy) = &ways.proxy {
         writeln!(out, "{:<10}{proxy} leads to this emulator and nowhere else", "proxy")?;
@@ -449,14 +470,6 @@ fn announce(running: &Running, ways: &Ways, config: &Config, folder: &Folder) ->
     }
     writeln!(out, "{:<10}stop with Ctrl-C; the ledger follows", "ready")?;
     out.flush()
-}
-
-fn dialable(address: std::net::SocketAddr) -> String {
-    if address.ip() == IpAddr::from([127, 0, 0, 1]) {
-        format!("localhost:{}", address.port())
-    } else {
-        address.to_string()
-    }
 }
 
 /// At which SDKs look for DPS and hubs: MQTT, and HTTPS with WebSockets.

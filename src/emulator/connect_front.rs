@@ -14,6 +14,7 @@
 //! Source: RFC 9110, section 9.3.6.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -41,7 +42,7 @@ const HTTPS_PORT: u16 = 443;
 /// What a [`ConnectFront`] lets in.
 #[derive(Debug)]
 pub struct ConnectFront {
-    /// Names of this emulator and of no other, in lower case; `None` for DPS.
+    /// Names of this emulator and of no other, in lower case; `None` for DPS, and for what several hubs share.
     hosts: HashMap<String, Option<usize>>,
     /// Ports of its own listeners; `None` for DPS.
     ports: Vec<(u16, Option<usize>)>,
@@ -84,7 +85,11 @@ impl ConnectFront {
                 if let Some(host) = Endpoint::parse(name, HTTPS_PORT).map(|endpoint| endpoint.host)
                     && host != LOCALHOST
                 {
-                    hosts.entry(host).or_insert(Some(index));
+                    // An address that several hubs share says nothing; the port may.
+                    let hub = hosts.entry(host).or_insert(Some(index));
+                    if *hub != Some(index) {
+                        *hub = None;
+                    }
                 }
             }
             shown.push(hub.host.as_str());
@@ -166,7 +171,9 @@ impl ConnectFront {
         let is_usual = matches!(target.port, mqtt::PORT | HTTPS_PORT);
         let own = self.ports.iter().find(|(port, _)| *port == target.port).map(|(_, hub)| *hub);
         if let Some(hub) = self.hosts.get(&target.host) {
-            return (is_usual || own.is_some()).then_some(*hub);
+            let is_address = target.host.parse::<IpAddr>().is_ok();
+            let by_port = own.flatten().filter(|_| is_address);
+            return (is_usual || own.is_some()).then_some(hub.or(by_port));
         }
         if target.host == LOCALHOST {
             return own.or_else(|| is_usual.then_some(None));

@@ -41,6 +41,24 @@ fn a_tunnel_leads_to_dps_or_to_the_hub_of_its_name() {
 }
 
 #[test]
+fn an_address_that_several_hubs_share_leads_by_its_port() {
+    let hubs = two_hubs().hubs;
+    let names = [8444, 8445].map(|port| vec![format!("127.0.0.5:{port}"), format!("[::1]:{port}")]);
+    let front =
+        ConnectFront::new(hubs.iter().zip(names), vec![(8443, None), (8444, Some(0)), (8445, Some(1))]);
+    for (target, hub) in [
+        ("127.0.0.5:8444", Some(0)),
+        ("127.0.0.5:8445", Some(1)),
+        ("[::1]:8445", Some(1)),
+        ("127.0.0.5:8443", None),
+        ("127.0.0.5:443", None),
+    ] {
+        let head = format!("CONNECT {target} HTTP/1.1\r\n\r\n");
+        assert_eq!(front.judge(head.as_bytes()).map(|entrance| entrance.hub), Ok(hub), "{target}");
+    }
+}
+
+#[test]
 fn everything_else_is_refused() {
     for target in [
         "example.com:443",

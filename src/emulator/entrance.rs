@@ -7,7 +7,7 @@
 //! | listener | told | example |
 //! |---|---|---|
 //! | of DPS, of a hub | [`Told::Usual`] | `localhost:8444` |
-//! | 8883 and 443 for SDKs | [`Told::Plain`] | `localhost`; `127.0.0.2` where there are several hubs |
+//! | 8883 and 443 for SDKs | [`Told::Plain`] | `127.0.0.1`; `127.0.0.2` where there are several hubs |
 //! | CONNECT front | [`Told::Azure`] | `hub.azure-devices.net` |
 //!
 //! Every one of these names is good in a token and in a user name, whatever the listener.

@@ -37,6 +37,7 @@ pub mod http;
 pub mod mqtt;
 pub mod door;
 pub mod connect_front;
+pub mod sdk_ports;
 pub mod serve;
 pub mod channel;
 pub mod child;

@@ -18,6 +18,7 @@ use super::door::{Door, Means};
 use super::drive::Drive;
 use super::entrance::{Advertised, Entrance, HubNames, Told, azure_names};
 use super::ledger::{Counters, Ledger};
+use super::sdk_ports::{NoSdkPorts, SdkPorts, dialable, loopback_of};
 use super::service::{ConfigError, Service};
 use super::worker::{Behind, Worker};
 use crate::azure::dps;
@@ -45,8 +46,8 @@ pub struct Options {
     pub certificate_dir: Option<PathBuf>,
     /// What registrations are told as `assignedHub` at the listeners above.
     pub advertise: Advertise,
-    /// Ports at which SDKs look for DPS and hubs and can be told no other: 8883 and 443. Bound on 127.0.0.1 besides what is
-    /// above, and where there are several hubs, on a loopback address of each; none by default.
+    /// Ports at which SDKs look for DPS and hubs and can be told no other: 8883 and 443. Bound on the address for everything
+    /// besides what is above, and where there are several hubs, on a loopback address of each; none by default.
     pub sdk_ports: Vec<u16>,
     /// Port of a [`ConnectFront`] on the address for everything; 0 takes a free one. There is none by default.
     pub connect_front: Option<u16>,
@@ -60,7 +61,7 @@ pub enum Advertise {
     /// The hub's configured host, for a client that knows where to find it.
     #[default]
     Name,
-    /// `localhost:PORT` (or `ADDRESS:PORT` where not listening on loopback), for any client to dial.
+    /// `localhost:PORT` (or `ADDRESS:PORT` where that does not lead here), for any client to dial.
     Address,
 }
 
@@ -106,6 +107,9 @@ pub enum StartError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// No name would lead SDKs to the ports where they look.
+    #[error(transparent)]
+    NoSdkPorts(#[from] NoSdkPorts),
     /// There is no certificate.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
@@ -121,6 +125,7 @@ pub enum StartError {
 pub struct Running {
     dps: SocketAddr,
     hubs: Vec<HubAddress>,
+    sdk_dps: Option<String>,
     sdk_hosts: Vec<String>,
     connect_front: Option<SocketAddr>,
     ca_pem: String,
@@ -135,9 +140,10 @@ pub struct Running {
 /// [`StartError`] says what is in the way. Nothing is left running then.
 pub fn start(config: &Config, options: &Options, clock: Clock) -> Result<Running, StartError> {
     let threads = options.threads.max(1);
+    let listen = options.listen.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let sdk_ports = SdkPorts::new(&options.sdk_ports, listen, config.hubs.len())?;
     let is_spread =
         options.listen.is_none() && options.advertise == Advertise::Name && cfg!(target_os = "linux");
-    let listen = options.listen.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let dps = bind(SocketAddr::new(listen, options.dps_port), threads)?;
     let mut listeners = vec![dps.behind(Behind::Door(Entrance::usual(None)))];
     let mut hubs = Vec::new();
@@ -156,8 +162,8 @@ pub fn start(config: &Config, options: &Options, clock: Clock) -> Result<Running
         listeners.push(bound.behind(Behind::Door(Entrance::usual(Some(index)))));
     }
     let dps = listeners[0].address;
-    let sdk = bind_sdk(config, options, threads)?;
-    let names = hub_names(config, &hubs, options);
+    let sdk = bind_sdk(sdk_ports.as_ref(), threads)?;
+    let names = hub_names(config, &hubs, sdk_ports.as_ref());
     let service = Arc::new(Service::new(config, &names)?);
     let connect_front = match options.connect_front {
         None => None,
@@ -177,7 +183,8 @@ pub fn start(config: &Config, options: &Options, clock: Clock) -> Result<Running
         }
     };
     listeners.extend(sdk);
-    let made = certificate(config, options, &listeners, &names, listen, &clock)?;
+    let sdk_dps = sdk_ports.as_ref().map(SdkPorts::dps_host);
+    let made = certificate(config, options, &listeners, &names, listen, sdk_dps.as_deref(), &clock)?;
     let tls = accept::server_config(made.chain, made.key, options.tls13_tickets)?;
     let books = Books::new(service, threads, config);
     let (stop, stopping) = watch::channel(false);
@@ -187,7 +194,7 @@ pub fn start(config: &Config, options: &Options, clock: Clock) -> Result<Running
     };
     let ca_pem = made.ca_pem;
     let mut running =
-        Running { dps, hubs, sdk_hosts, connect_front, ca_pem, books, stop, threads: Vec::new() };
+        Running { dps, hubs, sdk_dps, sdk_hosts, connect_front, ca_pem, books, stop, threads: Vec::new() };
     for index in 0..threads {
         let worker = Worker {
             listeners: listeners.iter_mut().filter_map(Bound::take).collect(),
@@ -223,7 +230,12 @@ impl Running {
         &self.hubs
     }
 
-    /// The hubs' names at [`Options::sdk_ports`], in their order; empty if there are no such ports. DPS is `localhost`.
+    /// The name of DPS at [`Options::sdk_ports`], if there are such ports.
+    pub fn sdk_dps(&self) -> Option<&str> {
+        self.sdk_dps.as_deref()
+    }
+
+    /// The hubs' names at [`Options::sdk_ports`], in their order; empty if there are no such ports.
     pub fn sdk_hosts(&self) -> &[String] {
         &self.sdk_hosts
     }
@@ -408,30 +420,16 @@ fn bind(address: SocketAddr, threads: usize) -> Result<Bound<()>, StartError> {
     Ok(Bound { address, listeners, behind: () })
 }
 
-/// The listeners of [`Options::sdk_ports`]: of DPS, and of each hub unless the only one shares that of DPS.
-fn bind_sdk(config: &Config, options: &Options, threads: usize) -> Result<Vec<Bound>, StartError> {
-    let of_hubs = (0..config.hubs.len()).filter(|_| config.hubs.len() > 1);
-    let places = std::iter::once((Some(Ipv4Addr::LOCALHOST), None))
-        .chain(of_hubs.map(|index| (loopback_of(index), Some(index))));
-    let mut listeners = Vec::new();
-    for (address, hub) in places {
-        for port in &options.sdk_ports {
-            // With more hubs than addresses the rest is told its usual names.
-            let Some(address) = address else { continue };
-            let bound = bind(SocketAddr::from((address, *port)), threads).map_err(|error| match error {
-                StartError::Bind { address, source } => StartError::BindSdk { address, source },
-                other => other,
-            })?;
-            listeners.push(bound.behind(Behind::Door(Entrance { hub, told: Told::Plain })));
-        }
-    }
-    Ok(listeners)
-}
-
-/// The loopback address that is a hub's own.
-fn loopback_of(hub: usize) -> Option<Ipv4Addr> {
-    let last = u8::try_from(hub + 2).ok().filter(|last| *last < u8::MAX)?;
-    Some(Ipv4Addr::new(127, 0, 0, last))
+/// The listeners of [`Options::sdk_ports`].
+fn bind_sdk(sdk: Option<&SdkPorts<'_>>, threads: usize) -> Result<Vec<Bound>, StartError> {
+    let place = |(address, hub)| {
+        let bound = bind(address, threads).map_err(|error| match error {
+            StartError::Bind { address, source } => StartError::BindSdk { address, source },
+            other => other,
+        })?;
+        Ok(bound.behind(Behind::Door(Entrance { hub, told: Told::Plain })))
+    };
+    sdk.into_iter().flat_map(SdkPorts::places).map(place).collect()
 }
 
 fn bind_remedy(error: &io::Error) -> &'static str {
@@ -456,17 +454,16 @@ fn sdk_remedy(error: &io::Error) -> &'static str {
 }
 
 /// All names of the hubs besides their configured hosts.
-fn hub_names(config: &Config, hubs: &[HubAddress], options: &Options) -> Vec<HubNames> {
-    let plain = |index, usual: &str| match (options.sdk_ports.is_empty(), loopback_of(index)) {
-        (false, _) if hubs.len() == 1 => "localhost".to_owned(),
-        (false, Some(address)) => address.to_string(),
-        _ => usual.to_owned(),
-    };
+fn hub_names(config: &Config, hubs: &[HubAddress], sdk: Option<&SdkPorts<'_>>) -> Vec<HubNames> {
     let names = |(index, (hub, azure)): (usize, (&HubAddress, String))| {
         let (ip, port) = (hub.address.ip(), hub.address.port());
         let usual = hub.host.clone();
         HubNames {
-            advertised: Advertised { plain: plain(index, &usual), usual, azure },
+            advertised: Advertised {
+                plain: sdk.and_then(|sdk| sdk.hub_host(index)).unwrap_or_else(|| usual.clone()),
+                usual,
+                azure,
+            },
             aliases: vec![
                 "localhost".to_owned(),
                 format!("localhost:{port}"),
@@ -478,14 +475,6 @@ fn hub_names(config: &Config, hubs: &[HubAddress], options: &Options) -> Vec<Hub
     hubs.iter().zip(azure_names(&config.hubs)).enumerate().map(names).collect()
 }
 
-/// The address as a client on this machine writes it into a URL.
-fn dialable(address: SocketAddr) -> String {
-    if address.ip().is_loopback() || address.ip().is_unspecified() {
-        return format!("localhost:{}", address.port());
-    }
-    address.to_string()
-}
-
 /// A certificate for every name and address; one that is kept must be good for what SDKs are told.
 fn certificate(
     config: &Config,
@@ -493,13 +482,14 @@ fn certificate(
     listeners: &[Bound],
     hubs: &[HubNames],
     listen: IpAddr,
+    sdk_dps: Option<&str>,
     clock: &Clock,
 ) -> Result<certificates::Certificates, CertificateError> {
     let mut names: Vec<String> = config.hubs.iter().map(|hub| hub.host.clone()).collect();
     names.extend(listeners.iter().map(|bound| bound.address.ip()).chain([listen]).map(|ip| ip.to_string()));
     let mut required = Vec::new();
-    if !options.sdk_ports.is_empty() {
-        required.push("localhost");
+    if let Some(dps) = sdk_dps {
+        required.push(dps);
         required.extend(hubs.iter().map(|names| names.advertised.plain.as_str()));
     }
     if options.connect_front.is_some() {

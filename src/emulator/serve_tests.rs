@@ -180,23 +180,53 @@ fn free_port() -> u16 {
 }
 
 #[test]
-fn at_the_ports_of_sdks_the_only_hub_is_localhost_without_a_port() {
+fn at_the_ports_of_sdks_the_only_hub_is_an_address_without_a_port() {
     let port = free_port();
     let options = Options { advertise: Advertise::Address, sdk_ports: vec![port], ..Options::default() };
     let running = start(&immediate(), &options, Clock::machine()).expect("it starts");
-    assert_eq!(running.sdk_hosts(), ["localhost"]);
+    assert_eq!((running.sdk_dps(), running.sdk_hosts()), (Some("localhost"), &["127.0.0.1".to_owned()][..]));
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     on_sockets(async {
-        assert_eq!(assigned_at(&running, address).await, "localhost");
+        assert_eq!(assigned_at(&running, address).await, "127.0.0.1");
         let usual = assigned_at(&running, running.dps()).await;
         assert_eq!(usual, format!("localhost:{}", running.hubs()[0].address.port()));
-        let mut hub = connect(running.ca_pem(), address, "localhost", VERSIONS[0]).await.expect("TLS");
-        for name in ["localhost", &usual, NORTH, "north.azure-devices.net"] {
+        let mut hub = connect(running.ca_pem(), address, "127.0.0.1", VERSIONS[0]).await.expect("TLS");
+        for name in ["127.0.0.1", "localhost", &usual, NORTH, "north.azure-devices.net"] {
             assert_eq!(send(&mut hub, name, "dev").await.status, 204, "{name}");
         }
     });
     let taken = start(&config(), &options, Clock::machine()).err().expect("the port is taken").to_string();
     assert!(taken.contains(&address.to_string()) && taken.contains("--connect-proxy"), "{taken}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_hub_is_told_leads_to_the_address_listened_on() {
+    let port = free_port();
+    let listen = Ipv4Addr::new(127, 0, 0, 77);
+    let options = Options {
+        listen: Some(listen.into()),
+        advertise: Advertise::Address,
+        sdk_ports: vec![port],
+        ..Options::default()
+    };
+    let running = start(&immediate(), &options, Clock::machine()).expect("it starts");
+    assert_eq!(running.sdk_dps(), Some("127.0.0.77"));
+    on_sockets(async {
+        let usual = assigned_at(&running, running.dps()).await;
+        assert_eq!(usual, running.hubs()[0].address.to_string());
+        let plain = assigned_at(&running, SocketAddr::from((listen, port))).await;
+        assert_eq!(plain, "127.0.0.77");
+        for (address, name) in
+            [(usual.parse().expect("an address"), usual), (SocketAddr::from((listen, port)), plain)]
+        {
+            let mut hub = connect(running.ca_pem(), address, "127.0.0.77", VERSIONS[0]).await.expect("TLS");
+            assert_eq!(send(&mut hub, &name, "dev").await.status, 204, "{name}");
+        }
+    });
+    let error =
+        start(&two_hubs(), &options, Clock::machine()).err().expect("one address for two").to_string();
+    assert!(error.contains("127.0.0.77: leave the address at 127.0.0.1"), "{error}");
 }
 
 #[cfg(target_os = "linux")]

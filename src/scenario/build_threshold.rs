@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::document::node::Text;
 use crate::document::{Diagnostic, Diagnostics};
 use crate::plan::threshold::{Comparison, Ending, Metric};
-use crate::plan::{Gate, Population, Threshold};
+use crate::plan::{Gate, Population, Protocol, Threshold};
 use crate::scenario::build::{refused, unknown_name};
 use crate::scenario::target::TargetKind;
 use crate::scenario::threshold;
@@ -199,17 +199,22 @@ fn defaults(populations: &[Population]) -> Vec<Threshold> {
         .collect()
 }
 
-/// Why no step that the metric is about is ever due; without samples a latency fails its threshold.
+/// Why no step that the metric is about is ever due; without samples a latency fails its threshold, and so does the share of
+/// a step.
 fn never_sampled(metric: Metric, populations: &[Population], target: TargetKind) -> Option<&'static str> {
     let kind = match metric {
-        Metric::Latency(kind, ..) => kind,
+        Metric::Latency(kind, ..) | Metric::Share(Some(kind), _) => kind,
         Metric::Milestone(Milestone::TimeToAssigned, _) => StepKind::Register,
         Metric::Milestone(Milestone::TimeToFirstTelemetry, _) => StepKind::Send,
         _ => return None,
     };
     let silent =
         !populations.is_empty() && populations.iter().all(|population| population.telemetry.is_none());
+    let renews = |population: &Population| population.connect.is_some_and(Protocol::is_mqtt);
     match kind {
+        StepKind::Renew if !populations.iter().any(renews) => Some(
+            "only over MQTT is a token renewed by a step of its own, and no device that it is about connects so",
+        ),
         StepKind::Register if target == TargetKind::Hub => Some("without DPS no device registers"),
         StepKind::Send if silent => Some("no device that it is about sends telemetry"),
         _ => None,

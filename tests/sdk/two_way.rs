@@ -1,18 +1,16 @@
 //! Twins, methods and messages from the cloud: Microsoft's device SDK at one end, and at the other the emulator's service
 //! APIs by hand, the emulator itself (`--drive`), or Microsoft's SDKs for services in Node.
-//!
-//! Node's come from npm, once, into a folder below `target/`; where that cannot be, it is as with Python's.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
 use super::common::network::is_permitted;
 use super::common::{Place, Ran, Running, eventually, repository};
-use super::{AT_ONCE, Bench, INDIVIDUAL, Way, found, installed_once, own_key, run, told};
+use super::quickstarts::node;
+use super::{AT_ONCE, Bench, INDIVIDUAL, Way, own_key};
 
 /// A device that waits to be talked to.
 struct Listener {
@@ -71,7 +69,8 @@ fn connection_strings(place: &Place) -> Vec<(String, String)> {
 
 /// A script of `tests/sdk` as a service that knows the connection strings.
 fn service(bench: &Bench, place: &Place, interpreter: &Path, script: &str) -> Command {
-    let mut command = bench.beside(place, interpreter, script);
+    let mut command = bench.beside(place, interpreter);
+    command.arg(repository("tests/sdk").join(script));
     let ca = place.path().join("emu/ca.pem");
     command.envs(connection_strings(place)).env("SSL_CERT_FILE", &ca).env("NODE_EXTRA_CA_CERTS", &ca);
     command
@@ -99,10 +98,10 @@ fn rest_calls_reach_the_device(way: Way) {
     let place = Place::new();
     let file = place.write("at-once.toml", AT_ONCE);
     let Some(bench) = Bench::start_by(way, &place, &[&file, "--individual", INDIVIDUAL]) else { return };
-    // Where SDKs look, a connection string needs no port: they take none.
-    let ends_with = if way == Way::Front { ':' } else { ';' };
-    for (name, string) in connection_strings(&place) {
-        assert!(string.starts_with(&format!("HostName=localhost{ends_with}")), "{name}");
+    // Where SDKs look, a connection string needs no port: they take none. The hub's stands first.
+    let hosts = if way == Way::Front { ["localhost:"; 2] } else { ["127.0.0.1;", "localhost;"] };
+    for ((name, string), host) in connection_strings(&place).iter().zip(hosts) {
+        assert!(string.starts_with(&format!("HostName={host}")), "{name}");
     }
     let key = own_key(&place);
     let mut device = Listener::start(&bench, &place, ("symm-key-python-device-008", &key), ["2", "1", "1"]);
@@ -206,48 +205,13 @@ fn number(id: &Value) -> u64 {
     number.unwrap_or_else(|| panic!("{id} is not the id of a driven message"))
 }
 
-/// Node, and the folder in which it finds Microsoft's SDKs for services; `None`, and said once, where there are none.
-fn service_sdk() -> Option<&'static (PathBuf, PathBuf)> {
-    static NODE: OnceLock<Result<(PathBuf, PathBuf), String>> = OnceLock::new();
-    found(NODE.get_or_init(|| {
-        told("the tests with Microsoft's SDKs for services", "Node, npm and its registry", install())
-    }))
-}
-
-fn install() -> Result<(PathBuf, PathBuf), String> {
-    let wanted = repository("tests/sdk/package.json");
-    let node = Command::new("node").args(["--print", "process.execPath"]).output();
-    let node = node.ok().filter(|output| output.status.success()).ok_or("there is no Node")?;
-    let node = PathBuf::from(String::from_utf8_lossy(&node.stdout).trim());
-    let folder = installed_once(
-        "sdk-node",
-        &wanted,
-        |_| true,
-        |folder| {
-            std::fs::create_dir_all(folder).expect("the folder is writable");
-            std::fs::copy(&wanted, folder.join("package.json")).expect("the folder is writable");
-            let mut npm = Command::new("npm");
-            npm.args([
-                "install",
-                "--no-audit",
-                "--no-fund",
-                "--ignore-scripts",
-                "--no-package-lock",
-                "--silent",
-            ]);
-            run(npm.current_dir(folder), "azure-iothub cannot be installed")
-        },
-    )?;
-    Ok((node, folder.join("node_modules")))
-}
-
 #[test]
 fn nodes_service_sdks_enroll_a_python_device_talk_to_it_and_delete_it() {
     // They know no port but 443.
     if !is_permitted() {
         return;
     }
-    let Some((node, modules)) = service_sdk() else { return };
+    let Some((node, modules)) = node() else { return };
     let place = Place::new();
     let file = place.write("at-once.toml", AT_ONCE);
     let Some(bench) = Bench::start_by(Way::Direct, &place, &[&file, "--individual", "other-1"]) else {

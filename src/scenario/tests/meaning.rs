@@ -351,12 +351,26 @@ fn what_probably_is_not_meant_is_a_warning() {
             "version = 1\n[fleet.x]\ncount = 1\n[thresholds]\n'send.response.p99' = '< 1s'\n".to_owned(),
             "no device that it is about sends telemetry",
         ),
+        (
+            "version = 1\n[fleet.x]\ncount = 1\nconnect = 'https'\n[fleet.y]\ncount = 1\n\
+             [thresholds]\n'renew[x].response.p99' = '< 1s'\n"
+                .to_owned(),
+            "only over MQTT is a token renewed by a step of its own",
+        ),
+        (
+            "version = 1\n[fleet.x]\ncount = 1\nconnect = 'https'\n[thresholds]\n'renew.failed.share' = '< 1 %'\n"
+                .to_owned(),
+            "only over MQTT is a token renewed by a step of its own",
+        ),
     ] {
         let loaded = load_bytes(text.as_bytes(), &[]).unwrap();
         let told = loaded.warnings.render(false, None);
         assert!(told.contains(expected), "{told}");
         assert!(!loaded.warnings.has_errors());
     }
+    let mixed = "version = 1\n[fleet.x]\ncount = 1\nconnect = 'https'\n[fleet.y]\ncount = 1\nconnect = 'mqtt-ws'\n\
+                 [thresholds]\n'renew.response.p99' = '< 1s'\n";
+    assert!(load_bytes(mixed.as_bytes(), &[]).unwrap().warnings.is_empty());
     let silent = plan("version = 1\n[fleet.x]\ncount = 1\n[thresholds]\n");
     let texts: Vec<&str> = silent.thresholds.iter().map(|threshold| threshold.text.as_str()).collect();
     assert_eq!(texts, ["register.failed.share < 100 % (default)", "connect.failed.share < 100 % (default)"]);
