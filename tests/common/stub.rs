@@ -138,3 +138,28 @@ pub fn free_port_pair() -> (u16, u16) {
     let next = pairs.into_iter().find(is_free).expect("a free pair");
     (next - 1, next)
 }
+
+/// Devices that go straight to a hub over HTTPS, to send two messages each.
+pub fn at_hub(port: u16) -> String {
+    format!(
+        r#"
+version = 1
+seed = 7
+drain = "1s"
+[target]
+kind = "hub"
+host = "localhost:{port}"
+ca_file = "ca.pem"
+[enrollment.plant]
+group_key = {{ env = "GROUP_KEY" }}
+[fleet.devices]
+count = 5
+connect = "https"
+start.burst = {{}}
+deadline = {{ register = "1s", connect = "1s", send = "1s" }}
+[fleet.devices.telemetry]
+every = "100ms"
+messages = 2
+"#
+    )
+}
