@@ -8,8 +8,12 @@ fn after(seconds: f64) -> Instant {
 }
 
 fn life() -> Life {
-    let limits =
-        Limits { register: Duration::from_secs(60), connect: Duration::from_secs(30), waits: Waits::MUSTER };
+    let limits = Limits {
+        register: Duration::from_secs(60),
+        connect: Duration::from_secs(30),
+        waits: Waits::MUSTER,
+        is_refused_for_good: false,
+    };
     Life::with_registration(START, Rc::new(limits), stream(7, "sensors", 0, Purpose::Retry))
 }
 
