@@ -138,7 +138,8 @@ impl Link {
     /// Asks DPS, within what the device's patience allows for both connection and answer.
     async fn call_dps(&mut self, world: &World, profile: &Profile, call: Call) -> Result<Happened, Failure> {
         let both = profile.habits.dps.patience.both;
-        let called = within(world.agenda.clock(), both, self.ask_dps(world, profile, call)).await;
+        let asking = Box::pin(self.ask_dps(world, profile, call));
+        let called = within(world.agenda.clock(), both, asking).await;
         called.unwrap_or_else(|| Err(self.timed_out()))
     }
 
@@ -152,7 +153,7 @@ impl Link {
         }
         if !self.dps.as_mut().is_some_and(Dps::is_open) {
             let open = profile.habits.dps.patience.open;
-            let opening = self.open_dps(world, profile, endpoint, host, id_scope);
+            let opening = Box::pin(self.open_dps(world, profile, endpoint, host, id_scope));
             match within(world.agenda.clock(), open, opening).await {
                 Some(opened) => self.dps = Some(opened?),
                 None => {
@@ -170,12 +171,12 @@ impl Link {
         let registration_id = &self.identity.registration_id;
         let (exchange, exchanged) = match (call, &self.operation) {
             (Call::Poll, Some(operation)) => {
-                let poll = dps.poll(clock, id_scope, registration_id, operation);
+                let poll = Box::pin(dps.poll(clock, id_scope, registration_id, operation));
                 (Exchange::DpsPoll, within(clock, patience, poll).await)
             }
             _ => {
                 let exchange = dps.register_exchange();
-                let register = dps.register(clock, id_scope, registration_id);
+                let register = Box::pin(dps.register(clock, id_scope, registration_id));
                 (exchange, within(clock, patience, register).await)
             }
         };
@@ -496,7 +497,7 @@ fn whole_seconds(keep_alive: Duration) -> u16 {
     u16::try_from(keep_alive.as_secs()).unwrap_or(u16::MAX)
 }
 
-/// What comes of `work`, if that is there within `limit`.
+/// What comes of `work`, if that is there within `limit`. It should be small: it is held twice.
 async fn within<T>(clock: &Clock, limit: Option<Duration>, work: impl Future<Output = T>) -> Option<T> {
     match limit {
         Some(limit) => clock.until(clock.now() + limit, work).await,
