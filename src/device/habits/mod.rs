@@ -21,6 +21,7 @@
 //!   them. Neither means anything in HTTP.
 //! - Ids with characters that need escaping (`%#*?!()`) are escaped in user names and topics; the SDKs write them as they are, and
 //!   are not understood.
+//! - The SDK for C makes a token for each request over HTTPS; here it is used until it is to be replaced.
 //! - The SDK for C encodes property bags only if its application asks for that, as its samples do; here it always does.
 
 use std::time::Duration;

@@ -192,6 +192,10 @@ struct AtHub {
 
 impl AtHub {
     async fn open(clock: &Clock, sdk: Behave) -> Self {
+        Self::drawing(clock, sdk, draws()).await
+    }
+
+    async fn drawing(clock: &Clock, sdk: Behave, draws: Stream) -> Self {
         let (near, far, tape) = tapped();
         let service = tokio::task::spawn_local(serve(PacketStream::new(far, 64 * 1_024)));
         let token = sdk.habits().hub.token.token(&key(), &hub_resource(HUB, DEVICE), EXPIRY);
@@ -201,7 +205,7 @@ impl AtHub {
             token: &token,
             keep_alive_s: seconds(sdk.habits().keep_alive),
             habits: sdk.habits(),
-            draws: draws(),
+            draws,
             topic: None,
             last_packet_id: 0,
         };
@@ -334,6 +338,31 @@ fn a_hub_gets_the_packets_of_the_sdk_for_c() {
         // Of the reply one does not see the id, but it had one.
         device.send().await;
         assert_eq!(packets(&device.close().await, false), packets(&c_hub(), false));
+    });
+    done.expect("no task is left waiting");
+}
+
+/// mqtt 4.3.8 (client.js, `_nextId`) begins with `Math.floor(Math.random() * 65535)`; the other two count on from where they start.
+#[test]
+fn nodes_packet_ids_begin_at_a_random_one_and_those_of_the_others_do_not() {
+    let done = simulate(|clock| async move {
+        let first = |sdk: Behave, seed: u64| {
+            let clock = clock.clone();
+            async move {
+                let mut device = AtHub::drawing(&clock, sdk, stream(seed, "x", 0, Purpose::Client)).await;
+                device
+                    .hub
+                    .subscribe(&clock, &[(azure::METHODS.to_owned(), Qos::AtMostOnce)], Before::Nothing)
+                    .await
+                    .expect("it is granted");
+                packets(&device.close().await, false)[1].clone()
+            }
+        };
+        for (sdk, id) in [(Behave::Muster, 1), (Behave::Python, 1), (Behave::C, 2)] {
+            let line = first(sdk, 1).await;
+            assert!(line.starts_with(&format!("SUBSCRIBE 82 id {id} ")), "{sdk:?}: {line}");
+        }
+        assert_ne!(first(Behave::Node, 1).await, first(Behave::Node, 2).await);
     });
     done.expect("no task is left waiting");
 }
