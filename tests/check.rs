@@ -93,3 +93,26 @@ fn a_scenario_with_mistakes_is_refused_and_the_others_are_still_checked() {
     assert!(checked.stdout.contains("VALID  right"), "{}", checked.stdout);
     check(&place, &["missing.toml"]).ends_with(2);
 }
+
+#[test]
+fn defaults_that_come_from_habits_are_shown_as_they_are_and_what_is_written_goes_before_them() {
+    let place = Place::new();
+    let scenario = "version = 1\n[fleet.x]\ncount = 1\nbehave = 'node-sdk'\ndeadline.connect = '7s'\n";
+    let checked = check(&place, &[&place.write("habits.toml", scenario), "--json"]);
+    checked.ends_with(0);
+    let json: Value = serde_json::from_str(&checked.stdout).expect("an object");
+    let values = json["values"].as_array().expect("values");
+    let value = |path: &str| {
+        let found = values.iter().find(|value| value["path"] == path).expect("it is there");
+        (found["value"].clone(), found["origin"] == "default")
+    };
+    for (path, expected, is_default) in [
+        ("fleet.x.deadline.register", "\"1h\"", true),
+        ("fleet.x.deadline.connect", "\"7s\"", false),
+        ("fleet.x.deadline.send", "\"4m\"", true),
+        ("fleet.x.keep_alive", "\"3m\"", true),
+        ("fleet.x.token.renew_before", "\"15m\"", true),
+    ] {
+        assert_eq!(value(path), (expected.into(), is_default), "{path}");
+    }
+}

@@ -8,6 +8,7 @@ pub mod hub;
 pub mod keys;
 pub mod limits;
 pub mod mqtt;
+pub mod percent;
 pub mod two_way;
 pub mod protocol;
 pub mod registration;

@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, percent_decode_str, utf8_percent_encode};
+
+use super::percent::{Percent, UNRESERVED};
 
 /// Port of MQTT over TLS, at DPS and hub.
 pub const PORT: u16 = 8883;
@@ -35,10 +37,8 @@ pub const MAX_KEEP_ALIVE_S: u16 = 1_177;
 /// The longest that the hub waits for a packet of a device, in seconds.
 pub const MAX_SILENCE_S: u64 = 1_767;
 
-/// What SDKs leave as it is in user names, topics and property bags: letters, digits and `-._~`.
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// What SDKs leave as it is in an id inside a topic or user name.
+/// What is left as it is in an id inside a topic or user name. The SDKs write ids as they are; those that nothing here would
+/// change are the same for all.
 const IN_ID: &AsciiSet =
     &UNRESERVED.remove(b':').remove(b'@').remove(b'=').remove(b',').remove(b'$').remove(b'\'');
 
@@ -46,7 +46,17 @@ const IN_ID: &AsciiSet =
 ///
 /// * `agent`: names the client, not yet percent-encoded
 pub fn dps_user_name(id_scope: &str, registration_id: &str, api_version: &str, agent: &str) -> String {
-    let agent = utf8_percent_encode(agent, UNRESERVED);
+    dps_user_name_as(id_scope, registration_id, api_version, (agent, Percent::Strict))
+}
+
+/// [`dps_user_name`] of a client with its own spelling of `agent`.
+pub fn dps_user_name_as(
+    id_scope: &str,
+    registration_id: &str,
+    api_version: &str,
+    (agent, spelling): (&str, Percent),
+) -> String {
+    let agent = spelling.encode(agent);
     format!("{id_scope}/registrations/{registration_id}/api-version={api_version}&ClientVersion={agent}")
 }
 
@@ -55,7 +65,17 @@ pub fn dps_user_name(id_scope: &str, registration_id: &str, api_version: &str, a
 /// * `host`: the hub's name as DPS wrote it
 /// * `agent`: names the client, not yet percent-encoded
 pub fn hub_user_name(host: &str, device_id: &str, api_version: &str, agent: &str) -> String {
-    let agent = utf8_percent_encode(agent, UNRESERVED);
+    hub_user_name_as(host, device_id, api_version, (agent, Percent::Strict))
+}
+
+/// [`hub_user_name`] of a client with its own spelling of `agent`.
+pub fn hub_user_name_as(
+    host: &str,
+    device_id: &str,
+    api_version: &str,
+    (agent, spelling): (&str, Percent),
+) -> String {
+    let agent = spelling.encode(agent);
     let id = utf8_percent_encode(device_id, IN_ID);
     format!("{host}/{id}/?api-version={api_version}&DeviceClientType={agent}")
 }
@@ -227,16 +247,21 @@ pub mod system_property {
     pub const CONTENT_ENCODING: &str = "$.ce";
 }
 
-/// Appends `name=value` to a property bag, both percent-encoded as SDKs do (the dollar of system properties too).
+/// Appends `name=value` to a property bag, both percent-encoded (the dollar of system properties too, as SDKs do).
 ///
 /// * `start`: where the bag begins in `bag`, which may hold the rest of the topic before it
 pub fn append_property(bag: &mut String, start: usize, name: &str, value: &str) {
+    append_property_as(bag, start, (name, value), Percent::Strict);
+}
+
+/// [`append_property`] of a client with its own spelling.
+pub fn append_property_as(bag: &mut String, start: usize, (name, value): (&str, &str), spelling: Percent) {
     if bag.len() > start {
         bag.push('&');
     }
-    bag.extend(utf8_percent_encode(name, UNRESERVED));
+    spelling.append(bag, name);
     bag.push('=');
-    bag.extend(utf8_percent_encode(value, UNRESERVED));
+    spelling.append(bag, value);
 }
 
 /// The properties of a bag, decoded, in their order; a name without `=` has an empty value. `None` for one that is not

@@ -2,16 +2,18 @@
 //!
 //! `SharedAccessSignature sr={resource}&sig={signature}&se={expiry}[&skn={policy}]`, fields in any order. The signature
 //! covers the *literal* text of `sr` as it stands in the token, a line feed, and the expiry in decimal. Three spellings
-//! of the slash in `sr` are in use: `%2F` (Python, C#, Node's hub client), `%2f` (embedded C), `/` (Node's DPS client).
+//! of the slash in `sr` are in use: `%2F` (Python, C#, Node's hub client), `%2f` (embedded C, and the SDK for C at DPS), `/` (Node's
+//! DPS client, and the SDK for C at hubs).
 //!
 //! Source: <https://learn.microsoft.com/azure/iot-hub/authenticate-authorize-sas>; spellings: OBS.
 
 use std::borrow::Cow;
 
 use base64::Engine as _;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::percent_decode_str;
 
 use crate::azure::keys::{BASE64, SigningKey};
+use crate::azure::percent::Percent;
 use crate::text::Secret;
 use crate::time::UnixTime;
 
@@ -21,10 +23,20 @@ pub enum ResourceSpelling {
     /// Percent-encoded with upper-case digits: `scope%2Fregistrations%2Fid` (Python, C#).
     #[default]
     UpperCaseHex,
-    /// Percent-encoded with lower-case digits: `scope%2fregistrations%2fid` (embedded C).
+    /// Percent-encoded with lower-case digits: `scope%2fregistrations%2fid` (embedded C, and the SDK for C at DPS).
     LowerCaseHex,
-    /// As it is: `scope/registrations/id` (Node's DPS client).
+    /// As it is: `scope/registrations/id` (Node's DPS client, and the SDK for C at hubs).
     Raw,
+}
+
+impl ResourceSpelling {
+    const fn percent(self) -> Percent {
+        match self {
+            Self::UpperCaseHex => Percent::Strict,
+            Self::LowerCaseHex => Percent::C,
+            Self::Raw => Percent::Raw,
+        }
+    }
 }
 
 /// The resource of a DPS token.
@@ -49,25 +61,27 @@ pub struct Form<'a> {
     pub policy: Option<&'a str>,
     /// Whether `skn` stands before `se`, as in Node's tokens.
     pub is_policy_before_expiry: bool,
+    /// How the base64 of the signature is spelled, which ends in `=`.
+    pub signature: Percent,
 }
 
 impl Form<'_> {
     /// Python's, at DPS and hub.
-    pub const PLAIN: Self =
-        Self { spelling: ResourceSpelling::UpperCaseHex, policy: None, is_policy_before_expiry: false };
+    pub const PLAIN: Self = Self {
+        spelling: ResourceSpelling::UpperCaseHex,
+        policy: None,
+        is_policy_before_expiry: false,
+        signature: Percent::Strict,
+    };
 
     /// Builds a token for `resource` that expires at `expiry`, cut to whole seconds.
     ///
     /// * `resource`: not yet percent-encoded: [`dps_resource`] or [`hub_resource`]
     pub fn token(self, key: &SigningKey, resource: &str, expiry: UnixTime) -> Secret {
-        let sr: Cow<'_, str> = match self.spelling {
-            ResourceSpelling::UpperCaseHex => utf8_percent_encode(resource, UNRESERVED).into(),
-            ResourceSpelling::LowerCaseHex => lower_hex(resource).into(),
-            ResourceSpelling::Raw => resource.into(),
-        };
+        let sr = self.spelling.percent().encode(resource);
         let se = expiry.seconds().to_string();
         let signature = BASE64.encode(key.sign(&[sr.as_bytes(), b"\n", se.as_bytes()]));
-        let sig = utf8_percent_encode(&signature, UNRESERVED);
+        let sig = self.signature.encode(&signature);
         let text = match self.policy {
             None => format!("{SCHEME} sr={sr}&sig={sig}&se={se}"),
             Some(skn) if self.is_policy_before_expiry => {
@@ -96,7 +110,7 @@ pub fn token(
     expiry: UnixTime,
     policy: Option<&str>,
 ) -> Secret {
-    Form { spelling, policy, is_policy_before_expiry: false }.token(key, resource, expiry)
+    Form { spelling, policy, ..Form::PLAIN }.token(key, resource, expiry)
 }
 
 /// A token as received, its fields still literal.
@@ -219,24 +233,10 @@ fn covers(held: &str, asked: &str) -> bool {
     held.split('/').all(|segment| asked.next().is_some_and(|other| other.eq_ignore_ascii_case(segment)))
 }
 
-fn lower_hex(text: &str) -> String {
-    let mut lower = String::with_capacity(text.len() + 8);
-    for part in utf8_percent_encode(text, UNRESERVED) {
-        match part.as_bytes() {
-            [b'%', ..] => lower.push_str(&part.to_ascii_lowercase()),
-            _ => lower.push_str(part),
-        }
-    }
-    lower
-}
-
 const SCHEME: &str = "SharedAccessSignature";
 
 /// Longer than any token a service accepts; bounds what is copied from a stranger.
 const MAX_TOKEN_LENGTH: usize = 2_048;
-
-/// What the SDKs leave as it is: letters, digits and `-._~`.
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 #[cfg(test)]
 #[path = "sas_tests.rs"]

@@ -27,6 +27,8 @@ pub struct Limits {
     pub connect: Duration,
     /// How long it waits before it asks again.
     pub waits: Waits,
+    /// Whether a refusal of DPS ends `register`, also one that is only for now.
+    pub is_refused_for_good: bool,
 }
 
 /// What a device does next.
@@ -305,7 +307,9 @@ impl Life {
         failure: Failure,
         state: fn(Instant, Step) -> State,
     ) -> Option<Ended> {
-        if !failure.class.is_transient() {
+        let is_refusal = matches!(failure.class, Class::Throttled | Class::ServerError);
+        let is_final = step.kind == StepKind::Register && is_refusal && self.limits.is_refused_for_good;
+        if is_final || !failure.class.is_transient() {
             return self.give_up(now, step, failure);
         }
         // The deadline cut this attempt short: why those before it failed says more.

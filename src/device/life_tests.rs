@@ -8,8 +8,23 @@ fn after(seconds: f64) -> Instant {
 }
 
 fn life() -> Life {
-    let limits =
-        Limits { register: Duration::from_secs(60), connect: Duration::from_secs(30), waits: Waits::MUSTER };
+    let limits = Limits {
+        register: Duration::from_secs(60),
+        connect: Duration::from_secs(30),
+        waits: Waits::MUSTER,
+        is_refused_for_good: false,
+    };
+    Life::with_registration(START, Rc::new(limits), stream(7, "sensors", 0, Purpose::Retry))
+}
+
+/// One of Node's over HTTPS, whose registration ends with the first refusal.
+fn easily_discouraged() -> Life {
+    let limits = Limits {
+        register: Duration::from_secs(3_600),
+        connect: Duration::from_secs(60),
+        waits: Waits::NODE,
+        is_refused_for_good: true,
+    };
     Life::with_registration(START, Rc::new(limits), stream(7, "sensors", 0, Purpose::Retry))
 }
 
@@ -234,4 +249,23 @@ fn a_step_that_was_not_due_when_the_run_ended_is_not_in_the_books() {
     life.happened(after(0.2), Happened::Connected);
     life.left(after(600.0));
     assert_eq!(life.abandon(after(10.0), false), None);
+}
+
+#[test]
+fn nodes_registration_over_https_ends_with_the_first_refusal_and_not_with_a_lost_connection() {
+    for class in [Class::Throttled, Class::ServerError] {
+        let mut life = easily_discouraged();
+        let ended = life.happened(after(1.0), failed(class)).expect("the step ends");
+        assert_eq!(ended.observation.outcome, Outcome::Failed(class));
+        assert_eq!(life.next(), Next::Ended(End::GaveUp(class)));
+        // The same where it asks how the operation stands.
+        let mut life = easily_discouraged();
+        assert_eq!(life.happened(after(1.0), assigning(Some(3))), None);
+        assert!(life.happened(after(4.0), failed(class)).is_some());
+    }
+    let mut life = easily_discouraged();
+    assert_eq!(life.happened(after(1.0), failed(Class::Refused)), None);
+    // At its hub it is as any other.
+    life.happened(after(3.0), Happened::Assigned).expect("the step ends");
+    assert_eq!(life.happened(after(3.1), failed(Class::Throttled)), None);
 }

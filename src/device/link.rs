@@ -6,16 +6,16 @@ use std::time::Duration;
 use super::dps::https::DpsHttps;
 use super::dps::mqtt::{DpsMqtt, Opening as DpsOpening};
 use super::dps::{Answer, Assigned, Dps, Exchanged};
-use super::habits::TokenLife;
+use super::habits::{PacketIds, TokenLife};
 use super::hub::https::{self, HubHttps};
-use super::hub::mqtt::{HubMqtt, Opening};
-use super::hub::{Hub, Message};
+use super::hub::mqtt::{Before, HubMqtt, Opening};
+use super::hub::{Hub, Message, Resend};
 use super::life::{Call, Happened};
 use super::outbox::Owed;
-use super::world::{Identity, Profile, Route, World};
+use super::world::{Identity, Profile, Route, Sending, World};
 use crate::azure::mqtt;
 use crate::azure::protocol::Protocol;
-use crate::azure::sas::{self, Form};
+use crate::azure::sas;
 use crate::net::dial::{Dialled, Endpoint};
 use crate::net::websocket::{self, Wanted};
 use crate::payload;
@@ -48,6 +48,8 @@ pub(super) struct Link {
     pub(super) hub: Option<Hub>,
     /// The last packet id that was given out on a hub connection.
     last_packet_id: u16,
+    /// What was before the next hub connection.
+    pub(super) before: Before,
     /// When DPS last answered.
     answered: Option<Instant>,
     /// Whether the call under way still opens its connection.
@@ -102,6 +104,7 @@ impl Link {
             },
             hub: None,
             last_packet_id: 0,
+            before: Before::Nothing,
             answered: None,
             opening: false,
             forks: (seed, 0),
@@ -111,7 +114,7 @@ impl Link {
     /// Makes a call. When it fails, its connection is dropped.
     pub(super) async fn call(&mut self, world: &World, profile: &Profile, call: Call) -> Happened {
         let called = match call {
-            Call::Register | Call::Poll => self.ask_dps(world, profile, call).await,
+            Call::Register | Call::Poll => self.call_dps(world, profile, call).await,
             Call::Connect => self.connect(world, profile).await.map(|()| Happened::Connected),
         };
         called.unwrap_or_else(|failure| {
@@ -132,6 +135,14 @@ impl Link {
         }
     }
 
+    /// Asks DPS, within what the device's patience allows for both connection and answer.
+    async fn call_dps(&mut self, world: &World, profile: &Profile, call: Call) -> Result<Happened, Failure> {
+        let both = profile.habits.dps.patience.both;
+        let asking = Box::pin(self.ask_dps(world, profile, call));
+        let called = within(world.agenda.clock(), both, asking).await;
+        called.unwrap_or_else(|| Err(self.timed_out()))
+    }
+
     async fn ask_dps(&mut self, world: &World, profile: &Profile, call: Call) -> Result<Happened, Failure> {
         let Route::Dps { endpoint, host, id_scope, hubs } = &profile.route else {
             return Err(Failure::new(Class::OtherIo, "this population has no DPS"));
@@ -141,7 +152,14 @@ impl Link {
             self.close_dps(world.agenda.clock());
         }
         if !self.dps.as_mut().is_some_and(Dps::is_open) {
-            self.dps = Some(self.open_dps(world, profile, endpoint, host, id_scope).await?);
+            let open = profile.habits.dps.patience.open;
+            let opening = Box::pin(self.open_dps(world, profile, endpoint, host, id_scope));
+            match within(world.agenda.clock(), open, opening).await {
+                Some(opened) => self.dps = Some(opened?),
+                None => {
+                    return Err(Failure::new(Class::ConnectTimeout, "the device gave up on the connection"));
+                }
+            }
         }
         let clock = world.agenda.clock();
         if let (Call::Poll, Some(answered)) = (call, self.answered) {
@@ -149,21 +167,36 @@ impl Link {
             world.recorder.borrow_mut().poll_wait(profile.population, waited);
         }
         let dps = self.dps.as_mut().expect("was opened above");
-        let (exchange, Exchanged { result, span }) = match (call, &self.operation) {
-            (Call::Poll, Some(operation)) => (
-                Exchange::DpsPoll,
-                dps.poll(clock, id_scope, &self.identity.registration_id, operation).await,
-            ),
-            _ => {
-                (dps.register_exchange(), dps.register(clock, id_scope, &self.identity.registration_id).await)
+        let patience = profile.habits.dps.patience.answer;
+        let registration_id = &self.identity.registration_id;
+        let (exchange, exchanged) = match (call, &self.operation) {
+            (Call::Poll, Some(operation)) => {
+                let poll = Box::pin(dps.poll(clock, id_scope, registration_id, operation));
+                (Exchange::DpsPoll, within(clock, patience, poll).await)
             }
+            _ => {
+                let exchange = dps.register_exchange();
+                let register = Box::pin(dps.register(clock, id_scope, registration_id));
+                (exchange, within(clock, patience, register).await)
+            }
+        };
+        let Some(Exchanged { result, span }) = exchanged else {
+            return Err(Failure::new(Class::NoAnswer, "the device gave up on the answer"));
         };
         if let Some((started, finished)) = span {
             self.answered = Some(finished);
             let took = finished.since(started);
             world.recorder.borrow_mut().exchange(profile.population, exchange, took, result.is_ok());
         }
-        match result? {
+        let answer = match result {
+            Ok(answer) => answer,
+            // What is asked again goes over the same connection.
+            Err(refusal) if span.is_some() && profile.habits.dps.keeps_connection => {
+                return Ok(Happened::Failed(refusal));
+            }
+            Err(failure) => return Err(failure),
+        };
+        match answer {
             Answer::Assigning { operation, retry_after } => {
                 self.operation = operation.or(self.operation.take());
                 if self.operation.is_none() {
@@ -202,6 +235,12 @@ impl Link {
                 Hub::Https(Box::new(HubHttps::new(dialled.stream, opening).await?))
             }
             Protocol::Mqtt | Protocol::MqttWs => {
+                let resends = |sending: &Sending| sending.resend != Resend::None;
+                let last_packet_id = match profile.habits.packet_ids {
+                    // Ids of messages that go again stay theirs.
+                    PacketIds::Random if !profile.sending.as_ref().is_some_and(resends) => 0,
+                    _ => self.last_packet_id,
+                };
                 let opening = Opening {
                     host,
                     device_id,
@@ -210,21 +249,22 @@ impl Link {
                     habits: profile.habits,
                     draws: self.fork(),
                     topic: profile.sending.as_ref().and_then(|sending| sending.topic.as_deref()),
-                    last_packet_id: self.last_packet_id,
+                    last_packet_id,
                 };
                 let opened = HubMqtt::open(dialled.stream, world.agenda.clock(), opening).await;
                 let (hub, (started, finished)) =
                     opened.inspect_err(|_| Self::book_greeting(world, profile, Party::Hub, None))?;
                 Self::book_greeting(world, profile, Party::Hub, Some(finished.since(started)));
                 let mut hub = Box::new(hub);
-                let filters = profile.chores.filters(device_id);
-                let subscribed = hub.subscribe(world.agenda.clock(), &filters).await?;
+                let filters = profile.chores.filters(device_id, profile.habits.hub.subscribing.qos);
+                let subscribed = hub.subscribe(world.agenda.clock(), &filters, self.before).await?;
                 if let Some((started, finished)) = subscribed {
                     Self::book_subscription(world, profile, finished.since(started));
                 }
                 Hub::Mqtt(hub)
             }
         });
+        self.before = Before::Loss;
         Ok(())
     }
 
@@ -240,7 +280,7 @@ impl Link {
         let registration_id = &self.identity.registration_id;
         let resource = sas::dps_resource(id_scope, registration_id);
         let habits = profile.habits;
-        let (token, expiry) = self.token(world, profile, &resource, habits.dps.token);
+        let (token, expiry) = self.dps_token(world, profile, &resource);
         let draws = self.fork();
         self.dps_token_expiry = expiry;
         if profile.provision == Protocol::Https {
@@ -251,7 +291,7 @@ impl Link {
             id_scope,
             registration_id: &self.identity.registration_id,
             token: &token,
-            keep_alive_s: profile.keep_alive_s,
+            keep_alive_s: habits.dps.keep_alive.map_or(profile.keep_alive_s, whole_seconds),
             habits,
             draws,
         };
@@ -317,11 +357,12 @@ impl Link {
         if protocol == Protocol::MqttWs {
             let started = clock.now();
             let habits = profile.habits.websocket;
+            let place = endpoint.to_string();
             let wanted = Wanted {
-                host,
+                host: if habits.names_port { &place } else { host },
                 path: mqtt::WEBSOCKET_PATH,
                 subprotocol: habits.subprotocol,
-                origin: habits.has_origin.then(|| endpoint.to_string()),
+                origin: habits.has_origin.then_some(&*place),
             };
             dialled.stream = websocket::open(dialled.stream, &wanted).await?;
             dialled.phases.push((Phase::Upgrade, clock.now().since(started)));
@@ -414,7 +455,10 @@ impl Link {
 
     fn hub_token(&mut self, world: &World, profile: &Profile, assigned: &Assigned) -> Secret {
         let resource = sas::hub_resource(assigned.hub.raw(), &assigned.device_id);
-        let (token, expiry) = self.token(world, profile, &resource, profile.habits.hub.token);
+        let habits = &profile.habits.hub;
+        let form = if profile.connect == Protocol::Https { habits.http_token } else { habits.token };
+        let expiry = whole(profile.skew.of(world.agenda.clock().wall()) + profile.token.lifetime);
+        let token = form.token(&self.identity.device_key().signing(), &resource, expiry);
         let TokenLife { renew_before, jitter, .. } = profile.token;
         let margin = renew_before + jitter.mul_f64(self.fork().unit());
         let due = world.agenda.now() + left(expiry, world, profile).saturating_sub(margin);
@@ -422,11 +466,14 @@ impl Link {
         token
     }
 
-    fn token(&self, world: &World, profile: &Profile, resource: &str, form: Form<'_>) -> (Secret, UnixTime) {
-        let expiry = profile.skew.of(world.agenda.clock().wall()) + profile.token.lifetime;
-        // A token says whole seconds.
-        let expiry = UnixTime::from_nanos(expiry.seconds() * 1_000_000_000);
-        (form.token(&self.identity.device_key().signing(), resource, expiry), expiry)
+    fn dps_token(&self, world: &World, profile: &Profile, resource: &str) -> (Secret, UnixTime) {
+        let habits = &profile.habits.dps;
+        let mut expiry = profile.skew.of(world.agenda.clock().wall()) + profile.token.dps_lifetime;
+        if habits.rounds_expiry_up {
+            expiry = expiry + ALMOST_A_SECOND;
+        }
+        let expiry = whole(expiry);
+        (habits.token.token(&self.identity.device_key().signing(), resource, expiry), expiry)
     }
 
     /// A stream of its own for one purpose.
@@ -434,6 +481,27 @@ impl Link {
         let (seed, count) = &mut self.forks;
         *count += 1;
         rng::stream(*seed, "", u64::from(*count), Purpose::Client)
+    }
+}
+
+/// Rounds up what is cut to whole seconds.
+const ALMOST_A_SECOND: Duration = Duration::from_nanos(999_999_999);
+
+/// A token says whole seconds.
+fn whole(expiry: UnixTime) -> UnixTime {
+    UnixTime::from_nanos(expiry.seconds() * 1_000_000_000)
+}
+
+/// Of a keep-alive.
+fn whole_seconds(keep_alive: Duration) -> u16 {
+    u16::try_from(keep_alive.as_secs()).unwrap_or(u16::MAX)
+}
+
+/// What comes of `work`, if that is there within `limit`. It should be small: it is held twice.
+async fn within<T>(clock: &Clock, limit: Option<Duration>, work: impl Future<Output = T>) -> Option<T> {
+    match limit {
+        Some(limit) => clock.until(clock.now() + limit, work).await,
+        None => Some(work.await),
     }
 }
 

@@ -6,12 +6,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::habits::PacketIds;
 use crate::net::failure::classify;
 use crate::net::mqtt::{
     Broken, Connack, Connect, ConnectReturnCode, Outgoing, Packet, PacketStream, Publish, Qos, SubEntry,
     SubOpts, SubackReturnCode, Subscribe, Unsubscribe,
 };
 use crate::net::stream::Stream;
+use crate::rng;
 use crate::step::{Class, Failure};
 use crate::text::Secret;
 use crate::time::{Clock, Instant, Sleep};
@@ -98,28 +100,22 @@ impl Session {
         Ok((session, (started, clock.now())))
     }
 
-    /// Subscribes to `filter` with QoS 1 and waits for the answer.
+    /// Subscribes to `filters`, each with its QoS, at once and waits for the answer; messages that come before it go to `early`,
+    /// and are confirmed.
     ///
     /// # Errors
-    /// [`Class::Rejected`] if the service refuses, else what the network did.
-    pub(super) async fn subscribe(&mut self, clock: &Clock, filter: &str) -> Result<Span, Failure> {
-        self.subscribe_to(clock, &[filter.to_owned()], &mut VecDeque::new()).await
-    }
-
-    /// Subscribes to all of `filters` at once; messages that come before the answer go to `early`, and are confirmed.
-    ///
-    /// # Errors
-    /// As [`Self::subscribe`]; also when more comes than a hub keeps for a device.
-    pub(super) async fn subscribe_to(
+    /// [`Class::Rejected`] if the service refuses, else what the network did; also when more comes than a hub keeps for a device.
+    pub(super) async fn subscribe(
         &mut self,
         clock: &Clock,
-        filters: &[String],
+        filters: &[(String, Qos)],
         early: &mut VecDeque<Publish>,
     ) -> Result<Span, Failure> {
         let id = self.next_packet_id();
-        let options = SubOpts::new().set_qos(Qos::AtLeastOnce);
-        let entries: Result<Vec<_>, _> =
-            filters.iter().map(|filter| SubEntry::new(filter.as_str(), options)).collect();
+        let entries: Result<Vec<_>, _> = filters
+            .iter()
+            .map(|(filter, qos)| SubEntry::new(filter.as_str(), SubOpts::new().set_qos(*qos)))
+            .collect();
         let wanted = entries
             .and_then(|entries| Subscribe::builder().packet_id(id).entries(entries).build())
             .map_err(|error| unfit(&format!("{error:?}")))?;
@@ -137,7 +133,7 @@ impl Session {
                     return match codes.iter().position(|code| *code == SubackReturnCode::Failure) {
                         None => Ok((started, clock.now())),
                         Some(at) => {
-                            let what = format!("the subscription to {} was refused", filters[at]);
+                            let what = format!("the subscription to {} was refused", filters[at].0);
                             Err(Failure::new(Class::Rejected, &what))
                         }
                     };
@@ -218,6 +214,15 @@ impl Session {
     /// Goes on counting after `id`.
     pub(super) fn continue_after(&mut self, id: u16) {
         (self.last_packet_id, self.wrapped) = (id, true);
+    }
+
+    /// Begins to count where devices of that habit do.
+    pub(super) fn begin_packet_ids(&mut self, habit: PacketIds, draws: &mut rng::Stream) {
+        match habit {
+            PacketIds::FromOne => {}
+            PacketIds::FromTwo => self.last_packet_id = 1,
+            PacketIds::Random => self.continue_after(draws.bits() as u16),
+        }
     }
 
     /// The last packet id that was given out; 0 if none was.

@@ -67,7 +67,10 @@ async fn hub(clock: &Clock) -> (HubMqtt, PacketStream) {
 fn send(hub: &mut HubMqtt, clock: &Clock, sequence: u64, qos: Qos, packet_id: Option<u16>) -> u16 {
     let mut payload = Payload::json("{}").expect("a template");
     payload.add_property("level", "a b").expect("a property");
-    let (bag, payloads) = (Bag::of(&payload, qos), crate::payload::Payloads::weighted([(1, payload)]));
+    let (bag, payloads) = (
+        Bag::of(&payload, qos, Behave::Muster.habits().hub.bag),
+        crate::payload::Payloads::weighted([(1, payload)]),
+    );
     let mut rendered = Rendered::default();
     let context = Context {
         seed: 0,

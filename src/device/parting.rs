@@ -1,6 +1,7 @@
 //! How a device leaves its hub of its own accord: for a new token, until the next message, or for good; and what it books at the end.
 
 use super::hub::Hub;
+use super::hub::mqtt::Before;
 use super::life::{self, Next};
 use super::{Device, FAREWELL, link};
 use crate::step::{Cause, Class, Failure, Reason, StepKind};
@@ -50,6 +51,7 @@ impl Device {
         if let Some(hub) = self.link.hub.take() {
             tokio::task::spawn_local(self.say_good_bye(hub));
         }
+        self.link.before = Before::Renewal;
         self.life.renew(due, ready);
     }
     /// Leaves the hub, until the next message is due or for good.

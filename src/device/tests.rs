@@ -47,6 +47,7 @@ fn the_task_of_a_device_is_small() {
                 register: Duration::from_secs(60),
                 connect: Duration::from_secs(30),
                 waits: habits::Waits::MUSTER,
+                is_refused_for_good: false,
             }),
             send_deadline: Duration::from_secs(30),
             keep_connection: Duration::from_secs(60),

@@ -8,15 +8,15 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::devicebound::{Devicebound, LockToken};
-use super::hub::Hub;
 use super::hub::mqtt::HubMqtt;
+use super::hub::{Hub, Qos as Service};
 use super::world::{Profile, World};
 use crate::azure::mqtt::{METHODS, TWIN_DESIRED, TWIN_RESPONSES, devicebound_filter};
 use crate::azure::two_way::{
     TwinResponse, method_response_topic, parse_devicebound_topic, parse_method_topic, twin_get_topic,
     twin_patch_topic,
 };
-use crate::net::mqtt::Publish;
+use crate::net::mqtt::{Publish, Qos};
 use crate::step::{Cause, Class, Exchange, Failure, Observation, Outcome, Reason, StepKind};
 use crate::time::Instant;
 
@@ -108,21 +108,28 @@ impl Chores {
     }
 
     /// What a device subscribes to.
-    pub(super) fn filters(&self, device_id: &str) -> Vec<String> {
+    ///
+    /// In the order of the SDK for C (iothubtransport_mqtt_common.c, SubscribeToMqttProtocol); with the others it is the
+    /// application's.
+    pub(super) fn filters(&self, device_id: &str, qos: Service) -> Vec<(String, Qos)> {
         let mut filters = Vec::new();
+        if self.messages.is_some() {
+            filters.push((devicebound_filter(device_id), Qos::AtLeastOnce));
+        }
+        let qos = match qos {
+            Service::AtMostOnce => Qos::AtMostOnce,
+            Service::AtLeastOnce => Qos::AtLeastOnce,
+        };
         if let Some(twin) = &self.twin {
             if twin.gets || twin.reports || twin.report_every.is_some() {
-                filters.push(TWIN_RESPONSES.to_owned());
+                filters.push((TWIN_RESPONSES.to_owned(), qos));
             }
             if twin.desired {
-                filters.push(TWIN_DESIRED.to_owned());
+                filters.push((TWIN_DESIRED.to_owned(), qos));
             }
         }
         if self.methods.is_some() {
-            filters.push(METHODS.to_owned());
-        }
-        if self.messages.is_some() {
-            filters.push(devicebound_filter(device_id));
+            filters.push((METHODS.to_owned(), qos));
         }
         filters
     }
@@ -156,10 +163,10 @@ struct Errand {
 
 #[derive(Debug)]
 enum What {
-    /// Under this request id.
-    Get(u64),
-    /// Under this request id.
-    Report(u64),
+    /// Under this request id, once it went.
+    Get(Box<str>),
+    /// Under this request id, once it went.
+    Report(Box<str>),
     /// To the method of that request id, under this packet id once it went.
     Reply { rid: Box<str>, packet_id: Option<u16> },
 }
@@ -273,17 +280,18 @@ impl Errands {
             return;
         }
         if twin.gets {
-            let what = What::Get(self.next_rid());
-            self.owe(world, profile, what, now, now);
+            self.owe(world, profile, What::Get("".into()), now, now);
         } else if twin.reports {
-            let what = What::Report(self.next_rid());
-            self.owe(world, profile, what, now, now);
+            self.owe(world, profile, What::Report("".into()), now, now);
         }
     }
 
-    fn next_rid(&mut self) -> u64 {
-        self.rid += 1;
-        self.rid
+    fn next_rid(&mut self, hub: &mut HubMqtt) -> Box<str> {
+        let rid = hub.request_id().unwrap_or_else(|| {
+            self.rid += 1;
+            self.rid.to_string()
+        });
+        rid.into()
     }
 
     /// An errand is due; it goes `at` that time.
@@ -334,8 +342,7 @@ impl Errands {
             && world.stop.plans(due)
         {
             self.next_report = Some(due + every);
-            let what = What::Report(self.next_rid());
-            self.owe(world, profile, what, due, now);
+            self.owe(world, profile, What::Report("".into()), due, now);
         }
         self.expire(world, profile, now);
         let hub = match (hub, &mut self.devicebound) {
@@ -376,16 +383,20 @@ impl Errands {
         let clock = world.agenda.clock();
         let qos = profile.habits.hub.twin_qos;
         match &mut errand.what {
-            What::Get(rid) => hub.tell(clock, &twin_get_topic(&rid.to_string()), b" ", qos).map(|_| ()),
+            What::Get(rid) => {
+                *rid = self.next_rid(hub);
+                let body = profile.habits.hub.twin_body.as_bytes();
+                hub.tell(clock, &twin_get_topic(rid), body, qos).map(|_| ())
+            }
             What::Report(rid) => {
+                *rid = self.next_rid(hub);
                 self.reports += 1;
                 let body = format!("{{\"report\":{}}}", self.reports);
-                hub.tell(clock, &twin_patch_topic(&rid.to_string()), body.as_bytes(), qos).map(|_| ())
+                hub.tell(clock, &twin_patch_topic(rid), body.as_bytes(), qos).map(|_| ())
             }
             What::Reply { rid, packet_id } => {
                 let status = profile.chores.methods.as_ref().map_or(200, |methods| methods.status);
-                let qos = profile.habits.hub.reply_qos;
-                *packet_id = hub.tell(clock, &method_response_topic(status, rid), b"{}", qos)?;
+                *packet_id = hub.reply(clock, &method_response_topic(status, rid), b"{}")?;
                 Ok(())
             }
         }
@@ -454,8 +465,8 @@ impl Errands {
         body: &[u8],
         at: Instant,
     ) {
-        let is_it = |errand: &Errand| match errand.what {
-            What::Get(rid) | What::Report(rid) => response.rid.parse() == Ok(rid),
+        let is_it = |errand: &Errand| match &errand.what {
+            What::Get(rid) | What::Report(rid) => **rid == *response.rid,
             What::Reply { .. } => false,
         };
         let found = self.under_way.iter().position(is_it);
@@ -472,8 +483,7 @@ impl Errands {
         };
         errand.book(world, profile, at, outcome, failure.as_ref());
         if is_get && profile.chores.twin.as_ref().is_some_and(|twin| twin.reports) && world.stop.plans(at) {
-            let what = What::Report(self.next_rid());
-            self.owe(world, profile, what, at, at);
+            self.owe(world, profile, What::Report("".into()), at, at);
         }
     }
 

@@ -193,6 +193,7 @@ fn profile(setup: &Setup, index: usize, population: &Population) -> Profile {
     };
     // A device that only registers has no hub, and the protocol towards it does not matter.
     let connect = population.connect.unwrap_or(Protocol::Mqtt);
+    let habits = population.behave.habits();
     let sending = population.telemetry.clone().map(|telemetry| {
         let (seed, name) = (plan.seed, population.name.clone());
         Sending {
@@ -209,7 +210,7 @@ fn profile(setup: &Setup, index: usize, population: &Population) -> Profile {
             envelopes: telemetry
                 .payload
                 .kinds()
-                .map(|payload| Envelope::of(payload, connect, telemetry.qos))
+                .map(|payload| Envelope::of(payload, connect, telemetry.qos, habits.hub.bag))
                 .collect(),
             payload: telemetry.payload.clone(),
             instants: Box::new(move |n| Box::new(telemetry.rhythm.instants(seed, &name, n))),
@@ -222,9 +223,11 @@ fn profile(setup: &Setup, index: usize, population: &Population) -> Profile {
         limits: Rc::new(Limits {
             register: population.deadlines.register,
             connect: population.deadlines.connect,
-            waits: population.behave.habits().waits,
+            waits: habits.waits,
+            is_refused_for_good: habits.dps.gives_up_over_http
+                && population.provision == Some(Protocol::Https),
         }),
-        habits: population.behave.habits(),
+        habits,
         token: population.token,
         skew: population.skew,
         send_deadline: population.deadlines.send,

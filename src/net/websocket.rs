@@ -50,8 +50,8 @@ pub struct Wanted<'a> {
     pub path: &'a str,
     /// The subprotocol.
     pub subprotocol: &'a str,
-    /// Host and port, for clients that name both in `Host`, and in `Origin`.
-    pub origin: Option<String>,
+    /// Host and port, for clients that name them in `Origin`.
+    pub origin: Option<&'a str>,
 }
 
 /// Asks the server behind `stream` for a WebSocket, and waits until it is there.
@@ -59,7 +59,7 @@ pub struct Wanted<'a> {
 /// # Errors
 /// A refusal has the class of its HTTP status, an answer that is none [`Class::BadAnswer`]; else what the network did.
 pub async fn open(stream: Stream, wanted: &Wanted<'_>) -> Result<Stream, Failure> {
-    let host = wanted.origin.as_deref().unwrap_or(wanted.host);
+    let host = wanted.host;
     let mut request = Request::builder()
         .uri(format!("wss://{host}{}", wanted.path))
         .header(header::HOST, header_value(host.as_bytes())?)
@@ -68,7 +68,7 @@ pub async fn open(stream: Stream, wanted: &Wanted<'_>) -> Result<Stream, Failure
         .header(header::SEC_WEBSOCKET_VERSION, "13")
         .header(header::SEC_WEBSOCKET_PROTOCOL, header_value(wanted.subprotocol.as_bytes())?)
         .header(header::SEC_WEBSOCKET_KEY, generate_key());
-    if let Some(origin) = &wanted.origin {
+    if let Some(origin) = wanted.origin {
         request = request.header(header::ORIGIN, header_value(format!("https://{origin}").as_bytes())?);
     }
     // The host is the service's text, and can be unfit for an address.

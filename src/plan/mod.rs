@@ -25,7 +25,7 @@ pub mod telemetry;
 pub mod threshold;
 
 pub use crate::azure::protocol::Protocol;
-pub use crate::device::habits::{Behave, Skew, TokenLife};
+pub use crate::device::habits::{Behave, Deadlines, Skew, TokenLife};
 pub use crate::device::two_way::{Chores, MessageChores, MethodChores, Settle, TwinChores};
 pub use arrival::{Arrival, Starts};
 pub use place::Place;
@@ -257,25 +257,4 @@ pub enum SignWith {
     Primary,
     /// The secondary key: as in a rotation, when the primary one is about to be replaced.
     Secondary,
-}
-
-/// Deadlines of steps, each counted from the step's due instant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deadlines {
-    /// Of `register`. Default 60 s.
-    pub register: Duration,
-    /// Of `connect`. Default 30 s.
-    pub connect: Duration,
-    /// Of `send`. Default 30 s.
-    pub send: Duration,
-}
-
-impl Default for Deadlines {
-    fn default() -> Self {
-        Self {
-            register: Duration::from_secs(60),
-            connect: Duration::from_secs(30),
-            send: Duration::from_secs(30),
-        }
-    }
 }

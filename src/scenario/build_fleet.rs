@@ -80,7 +80,7 @@ fn population(
     }
     let provision = (target != TargetKind::Hub).then(|| fleet.provision.or(Protocol::default()));
     let connect = connect(fleet, target, diagnostics);
-    let deadlines = Deadlines::default();
+    let deadlines = fleet.behave.or(Behave::default()).habits().deadlines;
     let known_count = fleet.count.value().is_some() || listed.or(traced).is_some();
     let roster = build_roster::roster(fleet, count, keys, ids, diagnostics);
     // What an enrollment of one device calls it at the hub is its own affair, and so are the rows of a list.

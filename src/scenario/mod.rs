@@ -138,7 +138,7 @@ fn in_use(kind: TargetKind) -> impl Fn(&'static Table, &'static Key, &[Entry]) -
     }
 }
 
-/// Makes the defaults that hang on a fleet's protocols, which other tables name, what they are in `plan`.
+/// Makes the defaults that hang on a fleet's protocols and habits, which other keys name, what they are in `plan`.
 fn suit_protocols(resolved: &mut Vec<Resolved>, plan: &Plan) {
     for population in &plan.populations {
         let is_https = population.connect == Some(Protocol::Https);
@@ -154,6 +154,18 @@ fn suit_protocols(resolved: &mut Vec<Resolved>, plan: &Plan) {
                 "keep_alive" => {
                     key.value = as_written(&key.value, population.keep_alive);
                     speaks_mqtt
+                }
+                "deadline.register" => {
+                    key.value = as_written(&key.value, population.deadlines.register);
+                    true
+                }
+                "deadline.connect" => {
+                    key.value = as_written(&key.value, population.deadlines.connect);
+                    true
+                }
+                "deadline.send" => {
+                    key.value = as_written(&key.value, population.deadlines.send);
+                    true
                 }
                 "token.renew_before" => {
                     key.value = as_written(&key.value, population.token.renew_before);

@@ -21,6 +21,7 @@ use muster::time::{Clock, UnixTime};
 
 mod devicebound;
 mod mqtt;
+mod rhythms;
 mod shards;
 mod tokens;
 mod truth;

@@ -108,3 +108,20 @@ fn each_sdk_is_assigned_in_its_own_time() {
         assert_eq!(assigned_after(behave), (seconds, 10), "{behave}");
     }
 }
+
+#[test]
+fn what_each_sdk_says_over_https_is_understood() {
+    for behave in ["muster", "node-sdk", "c-sdk"] {
+        let text = format!(
+            "version = 1\nseed = 7\nduration = '2m'\n[fleet.x]\ncount = 20\nstart.rate = '10/s'\nbehave = '{behave}'\n\
+             provision = 'https'\nconnect = 'https'\nc2d = {{ settle = 'abandon', poll_every = '2s' }}\n\
+             telemetry = {{ every = '1s' }}\n[emulator.drive]\nc2d = '2/s'\n"
+        );
+        let run = play(&text, &Options::default());
+        assert_books_agree(&run);
+        let total = run.record.total();
+        let sends = &total.step(StepKind::Send).all;
+        assert!(sends.due > 2_000 && sends.due == sends.acknowledged, "{behave}: {sends:?}");
+        assert!(total.step(StepKind::C2dReceive).all.acknowledged > 100, "{behave}");
+    }
+}

@@ -150,3 +150,24 @@ fn a_device_that_loses_its_hub_owes_no_answer_to_what_came_before() {
     assert_eq!(valves.exchanges[Exchange::MqttSubscribe.index()].took.count(), 60);
     assert!(valves.step(StepKind::TwinGet).all.acknowledged > 200);
 }
+
+#[test]
+fn devices_of_each_sdk_do_their_errands_too() {
+    for (behave, replies_are_confirmed) in
+        [("python-sdk", true), ("node-sdk", false), ("c-sdk", false), ("muster", true)]
+    {
+        let text = TWO_WAY.replace("start.rate", &format!("behave = '{behave}'\nstart.rate"));
+        let run = play(&text, &Options::default());
+        assert_books_agree(&run);
+        let total = run.record.total();
+        for kind in StepKind::ALL {
+            let step = &total.step(*kind).all;
+            assert_eq!(step.due, step.acknowledged + step.written, "{behave}: {}", kind.name());
+        }
+        assert_eq!(total.step(StepKind::TwinGet).all.acknowledged, 40, "{behave}");
+        let replies = &total.step(StepKind::MethodReply).all;
+        let (confirmed, written) = (replies.acknowledged > 1_000, replies.written > 1_000);
+        assert_eq!((confirmed, written), (replies_are_confirmed, !replies_are_confirmed), "{behave}");
+        assert!(total.step(StepKind::C2dReceive).all.written > 1_000, "{behave}");
+    }
+}

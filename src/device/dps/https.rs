@@ -6,7 +6,8 @@ use hyper::{Method, Request};
 
 use super::Exchanged;
 use crate::azure::dps;
-use crate::device::habits::{DpsHabits, uuid};
+use crate::azure::protocol::Protocol;
+use crate::device::habits::{DpsHabits, Field, uuid};
 use crate::net::http::{self, Body, HttpConnection};
 use crate::net::stream::Stream;
 use crate::rng;
@@ -38,6 +39,8 @@ impl DpsHttps {
     ) -> Result<Self, Failure> {
         let mut authorization = http::header_value(token.expose())?;
         authorization.set_sensitive(true);
+        let names_port = habits.http_head.contains(&Field::HostAndPort) && !host.contains(':');
+        let host = if names_port { format!("{host}:{PORT}") } else { host.to_owned() };
         Ok(Self {
             connection: HttpConnection::new(stream).await?,
             host: http::header_value(host.as_bytes())?,
@@ -55,7 +58,9 @@ impl DpsHttps {
     /// `PUT …/register`.
     pub async fn register(&mut self, clock: &Clock, id_scope: &str, registration_id: &str) -> Exchanged {
         let body = self.habits.body.of(registration_id);
-        let path = dps::register_path_at(id_scope, registration_id, self.habits.api_version);
+        let [id_scope, registration_id] =
+            [id_scope, registration_id].map(|id| self.habits.http_ids.encode(id));
+        let path = dps::register_path_at(&id_scope, &registration_id, self.habits.api_version);
         self.exchange(clock, Method::PUT, &path, body.into()).await
     }
 
@@ -67,7 +72,9 @@ impl DpsHttps {
         registration_id: &str,
         operation: &str,
     ) -> Exchanged {
-        let path = dps::operation_path_at(id_scope, registration_id, operation, self.habits.api_version);
+        let [scope, id, operation] =
+            [id_scope, registration_id, operation].map(|id| self.habits.http_ids.encode(id));
+        let path = dps::operation_path_at(&scope, &id, &operation, self.habits.api_version);
         let body = Bytes::from_static(self.habits.http_poll_body.as_bytes());
         self.exchange(clock, Method::GET, &path, body).await
     }
@@ -79,16 +86,23 @@ impl DpsHttps {
 
     /// Makes one request and waits for its answer.
     async fn exchange(&mut self, clock: &Clock, method: Method, path: &str, body: Bytes) -> Exchanged {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, &self.host)
-            .header(header::AUTHORIZATION, &self.authorization)
-            .header(header::ACCEPT, "application/json")
-            .header(header::CONTENT_TYPE, dps::JSON)
-            .header(header::USER_AGENT, self.habits.http_agent);
-        if self.habits.http_request_ids {
-            request = request.header(REQUEST_ID, uuid(&mut self.draws));
+        let mut request = Request::builder().method(method).uri(path);
+        for field in self.habits.http_head {
+            request = match *field {
+                Field::Fixed(name, value) => request.header(name, value),
+                Field::Host | Field::HostAndPort => request.header(header::HOST, &self.host),
+                Field::Authorization => request.header(header::AUTHORIZATION, &self.authorization),
+                Field::RequestId => request.header(REQUEST_ID, uuid(&mut self.draws)),
+                Field::Length => request.header(header::CONTENT_LENGTH, body.len()),
+                // They are about messages.
+                Field::To
+                | Field::MessageId
+                | Field::Properties
+                | Field::ContentType
+                | Field::ContentEncoding
+                | Field::BodyType
+                | Field::IfMatch { .. } => request,
+            };
         }
         let request = match request.body(Body::sized(body)) {
             Ok(request) => request,
@@ -108,5 +122,8 @@ impl DpsHttps {
         }
     }
 }
+
+/// Of HTTPS.
+const PORT: u16 = Protocol::Https.default_port();
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");

@@ -2,12 +2,14 @@
 //!
 //! A wrong key is not refused with the greeting: the service answers the register request with 401.
 
+use std::collections::VecDeque;
+
 use super::{Answer, Exchanged};
 use crate::azure::mqtt;
 use crate::device::habits::{DpsHabits, Habits, PollBody, RequestIds, uuid};
 use crate::device::hub::Qos as Service;
 use crate::device::mqtt::{Greeting, Session, Span, unexpected};
-use crate::net::mqtt::{Outgoing, Packet};
+use crate::net::mqtt::{Outgoing, Packet, Qos};
 use crate::net::stream::Stream;
 use crate::rng;
 use crate::step::Failure;
@@ -63,18 +65,18 @@ impl DpsMqtt {
     ) -> Result<(Self, Opened), Failure> {
         let Opening { id_scope, registration_id, token, keep_alive_s, habits, mut draws } = opening;
         let dps = &habits.dps;
+        let agent = (dps.agent, dps.agent_spelling);
         let greeting = Greeting {
             client_id: registration_id,
-            user_name: &mqtt::dps_user_name(id_scope, registration_id, dps.api_version, dps.agent),
+            user_name: &mqtt::dps_user_name_as(id_scope, registration_id, dps.api_version, agent),
             password: token,
             clean_session: dps.clean_session,
             keep_alive_s,
         };
         let (mut session, connect) = Session::open(stream, clock, &greeting).await?;
-        if habits.random_packet_ids {
-            session.continue_after(draws.bits() as u16);
-        }
-        let subscribe = session.subscribe(clock, mqtt::DPS_RESPONSES).await?;
+        session.begin_packet_ids(habits.packet_ids, &mut draws);
+        let wanted = [(mqtt::DPS_RESPONSES.to_owned(), Qos::AtLeastOnce)];
+        let subscribe = session.subscribe(clock, &wanted, &mut VecDeque::new()).await?;
         let registration_id = registration_id.into();
         let dps = Self { session, habits: dps, registration_id, draws, requests: 0, rid: Box::default() };
         Ok((dps, Opened { connect, subscribe }))
@@ -104,11 +106,13 @@ impl DpsMqtt {
 
     /// Makes the ids of the next request; the packet id of it.
     fn begin(&mut self) -> u16 {
+        let before = self.session.last_packet_id();
         let packet_id = self.session.next_packet_id();
         self.requests += 1;
         self.rid = match self.habits.request_ids {
             RequestIds::Counted => self.requests.to_string(),
-            RequestIds::PacketId => packet_id.to_string(),
+            // The topic is written before the packet's id is drawn (prov_transport_mqtt_common.c, send_register_message).
+            RequestIds::PacketId => before.to_string(),
             RequestIds::Uuid => uuid(&mut self.draws),
         }
         .into();

@@ -3,16 +3,37 @@
 //!
 //! Sources: the SDKs observed against a capture server, and their code: Python azure-iot-device 2.14.0 (OBS), Node
 //! azure-iot-device 1.18.4 with azure-iot-provisioning-device 1.9.1 (OBS), and azure-iot-sdk-c at its release 1.15.0
-//! (provisioning_client, iothub_client, read).
+//! (provisioning_client, iothub_client, and the c-utility, umqtt and uhttp that belong to it, read).
+//!
+//! What devices do not do as their SDK does, and why:
+//!
+//! - An SDK that gives up tells the application: Python after an explicit `connect()` that failed, Node after the first
+//!   connection to a hub that failed, both after a request to DPS without an answer for 30 s or an answer from 300 to 428, Node when
+//!   an operation was not done in 240 s. What applications do then nobody has recorded; here the device goes on as one of
+//!   muster's own would, until the step's deadline, and comes back to its hub in the rhythm in which that SDK reconnects.
+//! - "Without limit" (Python and Node at DPS, Python's messages) means an hour, the longest deadline that a scenario can have.
+//! - Python gives up on a TCP connection after 5 s and then waits for its rhythm; here only the whole way to the greeting has a limit.
+//! - Node sends a message again that was not confirmed in 30 s, C one that was not in 60 s; here `resend` decides, and only after
+//!   a lost connection.
+//! - Node offers permessage-deflate for its WebSocket. It is never offered here: a compressor for each device costs more memory
+//!   than all the rest of it.
+//! - Names of headers are in lower case, and those of a WebSocket's handshake in an order of their own: so our libraries write
+//!   them. Neither means anything in HTTP.
+//! - Ids with characters that need escaping (`%#*?!()`) are escaped in user names and topics; the SDKs write them as they are, and
+//!   are not understood.
+//! - The SDK for C makes a token for each request over HTTPS; here it is used until it is to be replaced.
+//! - The SDK for C encodes property bags only if its application asks for that, as its samples do; here it always does.
 
 use std::time::Duration;
 
-use crate::azure::sas::{Form, REGISTRATION_POLICY, ResourceSpelling};
-use crate::azure::{dps, hub, mqtt};
+use crate::azure::dps;
+use crate::azure::percent::Percent;
+use crate::azure::sas::Form;
 use crate::device::hub::Qos;
 use crate::rng::Stream;
 use crate::time::UnixTime;
 
+mod presets;
 mod waits;
 
 pub use waits::{Again, Waits};
@@ -53,10 +74,10 @@ impl Behave {
     /// What devices do that behave so.
     pub const fn habits(self) -> &'static Habits {
         match self {
-            Self::Muster => &MUSTER,
-            Self::Python => &PYTHON,
-            Self::Node => &NODE,
-            Self::C => &C,
+            Self::Muster => &presets::MUSTER,
+            Self::Python => &presets::PYTHON,
+            Self::Node => &presets::NODE,
+            Self::C => &presets::C,
         }
     }
 }
@@ -70,18 +91,42 @@ pub struct Habits {
     pub hub: HubHabits,
     /// MQTT: seconds of silence after which a device tells that it is there.
     pub keep_alive: Duration,
-    /// How long its tokens live.
+    /// How long its tokens for hubs live.
     pub token_lifetime: Duration,
     /// How long before its expiry a token towards the hub is replaced. Of a shorter lifetime, the same share.
     pub renew_before: Duration,
     /// Whether devices offer TLS 1.2 only.
     pub only_tls12: bool,
-    /// Whether MQTT packet ids begin at a random one.
-    pub random_packet_ids: bool,
+    /// MQTT: the packet ids.
+    pub packet_ids: PacketIds,
     /// The WebSocket for MQTT.
     pub websocket: WebSocketHabits,
     /// How long devices wait.
     pub waits: Waits,
+    /// Until when they want their steps done.
+    pub deadlines: Deadlines,
+}
+
+/// Deadlines of steps, each counted from the step's due instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// Of `register`.
+    pub register: Duration,
+    /// Of `connect`, and of `renew`.
+    pub connect: Duration,
+    /// Of `send`.
+    pub send: Duration,
+}
+
+/// MQTT packet ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PacketIds {
+    /// 1, 2, 3, ... over all connections.
+    FromOne,
+    /// 2, 3, 4, ... over all connections to a service; messages of QoS 0 count, although they tell none.
+    FromTwo,
+    /// Counted up from a random one, anew on each connection.
+    Random,
 }
 
 /// What devices do towards DPS.
@@ -91,8 +136,10 @@ pub struct DpsHabits {
     pub api_version: &'static str,
     /// What they call themselves, not percent-encoded: `ClientVersion` in the MQTT user name.
     pub agent: &'static str,
-    /// `User-Agent` over HTTPS.
-    pub http_agent: &'static str,
+    /// How they encode that.
+    pub agent_spelling: Percent,
+    /// MQTT: their keep-alive, zero for none; `None`: that of the population.
+    pub keep_alive: Option<Duration>,
     /// MQTT: whether they ask for a new session.
     pub clean_session: bool,
     /// MQTT: the quality of service of their requests.
@@ -103,41 +150,151 @@ pub struct DpsHabits {
     pub request_ids: RequestIds,
     /// How the token is written.
     pub token: Form<'static>,
+    /// How long it lives.
+    pub token_lifetime: Duration,
+    /// Whether its expiry is the next whole second, and not the one before.
+    pub rounds_expiry_up: bool,
+    /// How long they are ready to wait.
+    pub patience: Patience,
+    /// Whether they ask again on the same connection after DPS has refused.
+    pub keeps_connection: bool,
+    /// HTTPS: whether the first refusal is the end of a registration, even one that is only for now.
+    pub gives_up_over_http: bool,
     /// The body of a registration.
     pub body: RegisterBody,
     /// MQTT: the body of a poll.
     pub poll_body: PollBody,
     /// HTTPS: the body of a poll, which is a GET.
     pub http_poll_body: &'static str,
-    /// HTTPS: whether each request has a `Request-Id`.
-    pub http_request_ids: bool,
+    /// HTTPS: how ids are spelled in paths.
+    pub http_ids: Percent,
+    /// HTTPS: the head of a request, in this order.
+    pub http_head: &'static [Field],
+}
+
+/// How long devices are ready to wait for DPS. `None`: as long as the step may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Patience {
+    /// For a usable connection.
+    pub open: Option<Duration>,
+    /// For the answer to a request.
+    pub answer: Option<Duration>,
+    /// For both together.
+    pub both: Option<Duration>,
+}
+
+/// A line in the head of an HTTP request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// Always the same: name in lower case, and value.
+    Fixed(&'static str, &'static str),
+    /// `Host`.
+    Host,
+    /// `Host` with the port, also if it is the usual one.
+    HostAndPort,
+    /// `Authorization`: the token.
+    Authorization,
+    /// `Request-Id`: a random UUID.
+    RequestId,
+    /// `Content-Length`, also of nothing.
+    Length,
+    /// `iothub-to`: the path, without query.
+    To,
+    /// The message's id.
+    MessageId,
+    /// The application's properties.
+    Properties,
+    /// The message's content type, as a property.
+    ContentType,
+    /// The message's content encoding, if it has one, as a property.
+    ContentEncoding,
+    /// `Content-Type`: the message's.
+    BodyType,
+    /// `If-Match`: what names the message that was taken.
+    IfMatch {
+        /// As the hub wrote it.
+        is_quoted: bool,
+    },
 }
 
 /// What devices do towards their hub.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HubHabits {
-    /// The api-version.
+    /// The api-version over MQTT.
     pub api_version: &'static str,
-    /// What they call themselves, not percent-encoded: `DeviceClientType` in the MQTT user name, and `User-Agent` over HTTPS.
+    /// The api-version over HTTPS.
+    pub http_api_version: &'static str,
+    /// What they call themselves, not percent-encoded: `DeviceClientType` in the MQTT user name.
     pub agent: &'static str,
+    /// How they encode that.
+    pub agent_spelling: Percent,
     /// MQTT: whether they ask for a new session.
     pub clean_session: bool,
-    /// How the token is written.
+    /// How the token is written over MQTT.
     pub token: Form<'static>,
+    /// How it is over HTTPS.
+    pub http_token: Form<'static>,
+    /// MQTT: the property bag of messages.
+    pub bag: BagHabits,
+    /// MQTT: their subscriptions.
+    pub subscribing: Subscribing,
+    /// MQTT: what request ids about the twin are.
+    pub request_ids: RequestIds,
+    /// MQTT: the body of a request for the twin.
+    pub twin_body: &'static str,
     /// MQTT: the quality of service of requests about the twin.
     pub twin_qos: Qos,
     /// MQTT: the quality of service of answers to methods.
     pub reply_qos: Qos,
-    /// HTTPS: whether a message goes in chunks, with `iothub-to`, instead of with its length.
+    /// HTTPS: whether a message goes in chunks instead of with its length.
     pub chunked: bool,
+    /// HTTPS: the head of a message, in this order.
+    pub http_message: &'static [Field],
+    /// HTTPS: that of the question for a message from the cloud.
+    pub http_question: &'static [Field],
+    /// HTTPS: that of what settles one.
+    pub http_settlement: &'static [Field],
 }
 
-/// What request ids of DPS over MQTT are.
+/// How devices write property bags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BagHabits {
+    /// How names and values are encoded.
+    pub spelling: Percent,
+    /// Whether the application's properties come before those of the system.
+    pub is_application_first: bool,
+}
+
+/// How devices subscribe at their hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subscribing {
+    /// To what is about twins and methods; to messages from the cloud always with QoS 1.
+    pub qos: Qos,
+    /// Whether each subscription has a packet of its own.
+    pub is_one_by_one: bool,
+    /// When.
+    pub when: Subscribe,
+}
+
+/// When devices subscribe at their hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subscribe {
+    /// When the hub has not kept an earlier session.
+    IfForgotten,
+    /// When they connect for the first time.
+    Once,
+    /// That, and after each connection that was lost; not after one that was left for a new token.
+    AfterLoss,
+    /// Each time they connect.
+    Always,
+}
+
+/// What request ids over MQTT are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestIds {
     /// 1, 2, 3, ...
     Counted,
-    /// The MQTT packet id.
+    /// An MQTT packet id: of DPS, the one before that of the request; about the twin, its own.
     PacketId,
     /// Random UUIDs (version 4).
     Uuid,
@@ -181,7 +338,9 @@ pub enum PollBody {
 pub struct WebSocketHabits {
     /// The subprotocol as they write it.
     pub subprotocol: &'static str,
-    /// Whether `Host` names the port, and `Origin` is there.
+    /// Whether `Host` names the port.
+    pub names_port: bool,
+    /// Whether `Origin` is there.
     pub has_origin: bool,
 }
 
@@ -228,8 +387,10 @@ impl Skew {
 /// The life of a device's tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenLife {
-    /// From the instant a token is made.
+    /// Of one for the hub, from the instant it is made.
     pub lifetime: Duration,
+    /// Of one for DPS.
+    pub dps_lifetime: Duration,
     /// How long before its expiry a token towards the hub is replaced.
     pub renew_before: Duration,
     /// A renewal comes by up to this earlier, drawn anew each time.
@@ -239,158 +400,15 @@ pub struct TokenLife {
 impl Habits {
     /// The life of tokens of a lifetime of one's own, or of the usual one.
     pub fn token_life(&self, lifetime: Option<Duration>) -> TokenLife {
+        let dps_lifetime = lifetime.unwrap_or(self.dps.token_lifetime);
         let lifetime = lifetime.unwrap_or(self.token_lifetime);
         let share = self.renew_before.div_duration_f64(self.token_lifetime);
         let renew_before = self.renew_before.min(lifetime.mul_f64(share));
-        TokenLife { lifetime, renew_before, jitter: Duration::ZERO }
+        TokenLife { lifetime, dps_lifetime, renew_before, jitter: Duration::ZERO }
     }
 }
 
-const MINUTE: Duration = Duration::from_secs(60);
-
-static MUSTER: Habits = Habits {
-    dps: DpsHabits {
-        api_version: dps::API_VERSION,
-        agent: super::mqtt::AGENT,
-        http_agent: super::mqtt::AGENT,
-        // DPS keeps no session.
-        clean_session: true,
-        qos: Qos::AtLeastOnce,
-        unsubscribes: false,
-        request_ids: RequestIds::Counted,
-        token: Form { policy: Some(REGISTRATION_POLICY), ..Form::PLAIN },
-        body: RegisterBody::Id,
-        poll_body: PollBody::Space,
-        http_poll_body: "",
-        http_request_ids: false,
-    },
-    hub: HubHabits {
-        api_version: hub::API_VERSION,
-        agent: super::mqtt::AGENT,
-        // As the SDKs do: subscriptions and queued messages survive a reconnect.
-        clean_session: false,
-        token: Form::PLAIN,
-        twin_qos: Qos::AtMostOnce,
-        reply_qos: Qos::AtLeastOnce,
-        chunked: false,
-    },
-    keep_alive: MINUTE,
-    token_lifetime: Duration::from_secs(3_600),
-    renew_before: Duration::from_secs(300),
-    only_tls12: false,
-    random_packet_ids: false,
-    websocket: WebSocketHabits { subprotocol: mqtt::WEBSOCKET_PROTOCOL, has_origin: false },
-    waits: Waits::MUSTER,
-};
-
-static PYTHON: Habits = Habits {
-    dps: DpsHabits {
-        api_version: "2019-03-31",
-        agent: "azure-iot-device-provisioning-py/2.14.0(3.11.2;Linux #1 SMP;x86_64)",
-        // It speaks MQTT only.
-        http_agent: "",
-        clean_session: false,
-        qos: Qos::AtLeastOnce,
-        unsubscribes: false,
-        request_ids: RequestIds::Uuid,
-        token: Form::PLAIN,
-        body: RegisterBody::NullAndId,
-        poll_body: PollBody::Space,
-        http_poll_body: "",
-        http_request_ids: false,
-    },
-    hub: HubHabits {
-        api_version: "2019-10-01",
-        agent: "azure-iot-device-iothub-py/2.14.0(3.11.2;Linux #1 SMP;x86_64)",
-        clean_session: false,
-        token: Form::PLAIN,
-        twin_qos: Qos::AtLeastOnce,
-        reply_qos: Qos::AtLeastOnce,
-        chunked: false,
-    },
-    keep_alive: MINUTE,
-    token_lifetime: Duration::from_secs(3_600),
-    renew_before: Duration::from_secs(120),
-    only_tls12: true,
-    random_packet_ids: false,
-    websocket: WebSocketHabits { subprotocol: "mqtt", has_origin: true },
-    waits: Waits::PYTHON,
-};
-
-static NODE: Habits = Habits {
-    dps: DpsHabits {
-        api_version: "2019-03-31",
-        agent: "azure-iot-provisioning-device/1.9.1",
-        http_agent: "azure-iot-provisioning-device/1.9.1",
-        clean_session: true,
-        qos: Qos::AtLeastOnce,
-        unsubscribes: true,
-        request_ids: RequestIds::Uuid,
-        token: Form {
-            spelling: ResourceSpelling::Raw,
-            policy: Some(REGISTRATION_POLICY),
-            is_policy_before_expiry: true,
-        },
-        body: RegisterBody::Id,
-        poll_body: PollBody::Space,
-        http_poll_body: "{}",
-        http_request_ids: true,
-    },
-    hub: HubHabits {
-        api_version: "2021-04-12",
-        agent: "azure-iot-device/1.18.4 (node v20.20.2; Linux 6.1.0; x64)",
-        clean_session: false,
-        token: Form::PLAIN,
-        twin_qos: Qos::AtMostOnce,
-        reply_qos: Qos::AtMostOnce,
-        chunked: true,
-    },
-    keep_alive: Duration::from_secs(180),
-    token_lifetime: Duration::from_secs(3_600),
-    renew_before: Duration::from_secs(900),
-    only_tls12: false,
-    random_packet_ids: true,
-    websocket: WebSocketHabits { subprotocol: "mqtt", has_origin: false },
-    waits: Waits::NODE,
-};
-
-static C: Habits = Habits {
-    dps: DpsHabits {
-        api_version: "2021-06-01",
-        agent: "1.15.0",
-        http_agent: "prov_device_client/1.0",
-        clean_session: true,
-        qos: Qos::AtMostOnce,
-        unsubscribes: false,
-        request_ids: RequestIds::PacketId,
-        token: Form {
-            spelling: ResourceSpelling::LowerCaseHex,
-            policy: Some(REGISTRATION_POLICY),
-            is_policy_before_expiry: false,
-        },
-        body: RegisterBody::Id,
-        poll_body: PollBody::Registration,
-        http_poll_body: "",
-        http_request_ids: false,
-    },
-    hub: HubHabits {
-        api_version: "2020-09-30",
-        agent: "iothubclient/1.15.0 (native; Linux; x86_64)",
-        clean_session: false,
-        token: Form { spelling: ResourceSpelling::LowerCaseHex, ..Form::PLAIN },
-        twin_qos: Qos::AtMostOnce,
-        reply_qos: Qos::AtMostOnce,
-        chunked: false,
-    },
-    keep_alive: Duration::from_secs(240),
-    token_lifetime: Duration::from_secs(3_600),
-    // At 80 % of its life.
-    renew_before: Duration::from_secs(720),
-    only_tls12: false,
-    random_packet_ids: false,
-    websocket: WebSocketHabits { subprotocol: "MQTT", has_origin: false },
-    waits: Waits::C,
-};
-
 #[cfg(test)]
-mod golden_tests;
+mod golden;
+#[cfg(test)]
+mod presets_tests;

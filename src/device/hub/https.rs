@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
-use hyper::{Method, Request, StatusCode, Uri};
+use hyper::{HeaderMap, Method, Request, StatusCode, Uri};
 
 use super::{Event, Message, refusal};
 use crate::azure::{dps, hub};
 use crate::device::devicebound::LockToken;
-use crate::device::habits::HubHabits;
+use crate::device::habits::{Field, HubHabits};
 use crate::device::two_way::Settle;
 use crate::net::http::{self, Answer, Body, HttpConnection};
 use crate::net::stream::Stream;
@@ -69,7 +69,7 @@ impl HubHttps {
         let devicebound = match takes_messages {
             true => {
                 let path = hub::devicebound_path(device_id);
-                let question = uri(&format!("{path}?api-version={}", habits.api_version))?;
+                let question = uri(&format!("{path}?api-version={}", habits.http_api_version))?;
                 Some(Box::new(Devicebound { path, question }))
             }
             false => None,
@@ -80,7 +80,7 @@ impl HubHttps {
                 false => HttpConnection::new(stream).await?,
             },
             host: http::header_value(host.as_bytes())?,
-            path: uri(&hub::events_path_at(device_id, habits.api_version))?,
+            path: uri(&hub::events_path_at(device_id, habits.http_api_version))?,
             authorization: authorization(token)?,
             habits,
             under_way: None,
@@ -106,7 +106,9 @@ impl HubHttps {
     /// none.
     pub fn ask(&mut self, clock: &Clock) {
         let Some(devicebound) = &self.devicebound else { return };
-        let request = self.plain_request(Method::GET, devicebound.question.clone());
+        let to = devicebound.question.clone();
+        // Nothing in it can be unfit, for it was in a request before.
+        let Ok(request) = self.plain_request(Method::GET, to, self.habits.http_question, "") else { return };
         self.connection.start(clock, request);
         self.under_way = Some(UnderWay::Question);
     }
@@ -124,23 +126,60 @@ impl HubHttps {
             Settle::Abandon => (Method::POST, "/abandon", ""),
         };
         let path = hub::locked_path(&devicebound.path, lock_token);
-        let target = uri(&format!("{path}{below}?api-version={}{reject}", self.habits.api_version))?;
-        let request = self.plain_request(method, target);
+        let target = uri(&format!("{path}{below}?api-version={}{reject}", self.habits.http_api_version))?;
+        let request = self.plain_request(method, target, self.habits.http_settlement, lock_token)?;
         self.connection.start(clock, request);
         self.under_way = Some(UnderWay::Settlement);
         Ok(())
     }
 
     /// One without a body.
-    fn plain_request(&self, method: Method, target: Uri) -> Request<Body> {
+    ///
+    /// * `lock_token`: names the message that it is about
+    fn plain_request(
+        &self,
+        method: Method,
+        target: Uri,
+        head: &[Field],
+        lock_token: &str,
+    ) -> Result<Request<Body>, Failure> {
         let mut request = Request::new(Body::sized(Bytes::new()));
+        for field in head {
+            let (name, value) = match *field {
+                Field::To => (TO, http::header_value(target.path().as_bytes())?),
+                Field::Length => (header::CONTENT_LENGTH, HeaderValue::from(0)),
+                Field::IfMatch { is_quoted: true } => {
+                    (header::IF_MATCH, http::header_value(format!("\"{lock_token}\"").as_bytes())?)
+                }
+                Field::IfMatch { is_quoted: false } => {
+                    (header::IF_MATCH, http::header_value(lock_token.as_bytes())?)
+                }
+                ref field => match self.common(field) {
+                    Some(line) => line,
+                    None => continue,
+                },
+            };
+            request.headers_mut().insert(name, value);
+        }
+        if method == Method::POST && !request.headers().contains_key(header::CONTENT_LENGTH) {
+            // Whatever clients write elsewhere: nothing, posted, has a length.
+            request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(0));
+        }
         *request.method_mut() = method;
         *request.uri_mut() = target;
-        let headers = request.headers_mut();
-        headers.insert(header::HOST, self.host.clone());
-        headers.insert(header::AUTHORIZATION, self.authorization.clone());
-        headers.insert(header::USER_AGENT, HeaderValue::from_static(self.habits.agent));
-        request
+        Ok(request)
+    }
+
+    /// A line that does not depend on what the request is about.
+    fn common(&self, field: &Field) -> Option<(HeaderName, HeaderValue)> {
+        match *field {
+            Field::Fixed(name, value) => {
+                Some((HeaderName::from_static(name), HeaderValue::from_static(value)))
+            }
+            Field::Host | Field::HostAndPort => Some((header::HOST, self.host.clone())),
+            Field::Authorization => Some((header::AUTHORIZATION, self.authorization.clone())),
+            _ => None,
+        }
     }
 
     /// Hands a message over; an [`Event`] tells what comes of it.
@@ -149,30 +188,35 @@ impl HubHttps {
     /// When a property cannot stand in a header; nothing is sent then.
     pub fn send(&mut self, clock: &Clock, message: &Message<'_>, envelope: &Headers) -> Result<(), Failure> {
         let body = Bytes::copy_from_slice(message.rendered.body());
+        let length = body.len();
         let body = if self.habits.chunked { Body::chunked(body) } else { Body::sized(body) };
         let mut request = Request::new(body);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.path.clone();
         let headers = request.headers_mut();
-        headers.reserve(HEADERS + envelope.properties.len());
-        headers.insert(header::HOST, self.host.clone());
-        headers.insert(header::AUTHORIZATION, self.authorization.clone());
-        headers.insert(header::CONTENT_TYPE, envelope.content_type.clone());
-        headers.insert(CONTENT_TYPE, envelope.content_type.clone());
-        headers.insert(MESSAGE_ID, http::header_value(message.rendered.message_id())?);
-        headers.insert(header::USER_AGENT, HeaderValue::from_static(self.habits.agent));
-        if self.habits.chunked {
-            headers.insert(TO, http::header_value(self.path.path().as_bytes())?);
-        }
-        if let Some(encoding) = &envelope.content_encoding {
-            headers.insert(CONTENT_ENCODING, encoding.clone());
-        }
-        for (property, value) in envelope.properties.iter().zip(message.rendered.values()) {
-            let value = match &property.constant {
-                Some(constant) => constant.clone(),
-                None => http::header_value(value)?,
+        let head = self.habits.http_message;
+        headers.reserve(head.len() + envelope.properties.len());
+        for field in head {
+            let (name, value) = match field {
+                Field::To => (TO, http::header_value(self.path.path().as_bytes())?),
+                Field::Length => (header::CONTENT_LENGTH, HeaderValue::from(length)),
+                Field::MessageId => (MESSAGE_ID, http::header_value(message.rendered.message_id())?),
+                Field::ContentType => (CONTENT_TYPE, envelope.content_type.clone()),
+                Field::BodyType => (header::CONTENT_TYPE, envelope.content_type.clone()),
+                Field::ContentEncoding => match &envelope.content_encoding {
+                    Some(encoding) => (CONTENT_ENCODING, encoding.clone()),
+                    None => continue,
+                },
+                Field::Properties => {
+                    envelope.append_properties(headers, message)?;
+                    continue;
+                }
+                field => match self.common(field) {
+                    Some(line) => line,
+                    None => continue,
+                },
             };
-            headers.insert(property.name.clone(), value);
+            headers.insert(name, value);
         }
         self.connection.start(clock, request);
         self.under_way = Some(UnderWay::Message(message.sequence));
@@ -305,10 +349,18 @@ impl Headers {
             properties: payload.properties().iter().map(property).collect(),
         }
     }
-}
 
-/// How many headers a message has besides its properties.
-const HEADERS: usize = 10;
+    fn append_properties(&self, headers: &mut HeaderMap, message: &Message<'_>) -> Result<(), Failure> {
+        for (property, value) in self.properties.iter().zip(message.rendered.values()) {
+            let value = match &property.constant {
+                Some(constant) => constant.clone(),
+                None => http::header_value(value)?,
+            };
+            headers.insert(property.name.clone(), value);
+        }
+        Ok(())
+    }
+}
 
 const MESSAGE_ID: HeaderName = HeaderName::from_static(hub::MESSAGE_ID_HEADER);
 const CONTENT_TYPE: HeaderName = HeaderName::from_static(hub::CONTENT_TYPE_HEADER);

@@ -3,6 +3,7 @@
 use crate::azure::hub::{ErrorBody, HubError};
 use crate::azure::protocol::Protocol;
 use crate::device::devicebound::LockToken;
+use crate::device::habits::BagHabits;
 use crate::net::mqtt::Publish;
 use crate::payload::{Payload, Rendered};
 use crate::step::{Class, Exchange, Failure};
@@ -57,11 +58,11 @@ pub enum Envelope {
 impl Envelope {
     /// That of `payload` over `protocol`.
     ///
-    /// * `qos`: for MQTT
-    pub fn of(payload: &Payload, protocol: Protocol, qos: Qos) -> Self {
+    /// * `qos`, `habits`: for MQTT
+    pub fn of(payload: &Payload, protocol: Protocol, qos: Qos, habits: BagHabits) -> Self {
         match protocol {
             Protocol::Https => Self::Https(https::Headers::of(payload)),
-            Protocol::Mqtt | Protocol::MqttWs => Self::Mqtt(mqtt::Bag::of(payload, qos)),
+            Protocol::Mqtt | Protocol::MqttWs => Self::Mqtt(mqtt::Bag::of(payload, qos, habits)),
         }
     }
 }

@@ -6,9 +6,9 @@ use std::task::{Context, Poll};
 
 use super::{Event, Message, Qos};
 use crate::azure::mqtt::{self, system_property};
-use crate::device::habits::Habits;
+use crate::device::habits::{BagHabits, Habits, HubHabits, PacketIds, RequestIds, Subscribe, uuid};
 use crate::device::mqtt::{Greeting, Session, Span, unexpected};
-use crate::net::mqtt::{Outgoing, Packet, Publish};
+use crate::net::mqtt::{self as net, Outgoing, Packet, Publish};
 use crate::net::stream::Stream;
 use crate::payload::Payload;
 use crate::rng;
@@ -33,6 +33,11 @@ pub struct HubMqtt {
     unwritten: VecDeque<UnderWay>,
     /// Whether a message was ever confirmed here.
     confirmed_any: bool,
+    habits: &'static HubHabits,
+    /// Whether a message of QoS 0 takes a packet id as well.
+    counts_all: bool,
+    /// Of request ids.
+    draws: rng::Stream,
     /// For devices that do more than send.
     aside: Option<Box<Aside>>,
 }
@@ -52,6 +57,17 @@ struct UnderWay {
     started: Instant,
 }
 
+/// What was before a connection to the hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// None.
+    Nothing,
+    /// One that was left for a new token.
+    Renewal,
+    /// One that was lost.
+    Loss,
+}
+
 /// How a device greets its hub.
 pub struct Opening<'a> {
     /// The hub's name as DPS wrote it.
@@ -64,7 +80,7 @@ pub struct Opening<'a> {
     pub keep_alive_s: u16,
     /// What it does.
     pub habits: &'static Habits,
-    /// Where chance comes from: packet ids.
+    /// Where chance comes from: packet ids and request ids.
     pub draws: rng::Stream,
     /// For a broker that is no hub: where messages go; `{id}` stands for the device's id.
     pub topic: Option<&'a str>,
@@ -82,8 +98,9 @@ impl HubMqtt {
         clock: &Clock,
         mut opening: Opening<'_>,
     ) -> Result<(Self, Span), Failure> {
-        let Habits { hub, random_packet_ids, .. } = opening.habits;
-        let user_name = mqtt::hub_user_name(opening.host, opening.device_id, hub.api_version, hub.agent);
+        let Habits { hub, packet_ids, .. } = opening.habits;
+        let agent = (hub.agent, hub.agent_spelling);
+        let user_name = mqtt::hub_user_name_as(opening.host, opening.device_id, hub.api_version, agent);
         let greeting = Greeting {
             client_id: opening.device_id,
             user_name: &user_name,
@@ -93,38 +110,78 @@ impl HubMqtt {
         };
         let (mut session, connect) = Session::open(stream, clock, &greeting).await?;
         session.write_late();
-        if opening.last_packet_id != 0 {
-            session.continue_after(opening.last_packet_id);
-        } else if *random_packet_ids {
-            session.continue_after(opening.draws.bits() as u16);
+        match opening.last_packet_id {
+            0 => session.begin_packet_ids(*packet_ids, &mut opening.draws),
+            last => session.continue_after(last),
         }
         let topic = match opening.topic {
             Some(pattern) => pattern.replace("{id}", opening.device_id),
             None => mqtt::events_prefix(opening.device_id),
         };
-        let hub = Self {
+        let connection = Self {
             session,
             topic: topic.into(),
             has_bag: opening.topic.is_none(),
             unconfirmed: VecDeque::new(),
             unwritten: VecDeque::new(),
             confirmed_any: false,
+            habits: hub,
+            counts_all: *packet_ids == PacketIds::FromTwo,
+            draws: opening.draws,
             aside: None,
         };
-        Ok((hub, connect))
+        Ok((connection, connect))
     }
 
-    /// Subscribes to `filters`, unless the hub has kept the session in which the device did; when that was asked for and when
-    /// it was granted.
+    /// Subscribes to `filters`, each with its QoS, if the device has the habit of doing so after what was before; when that was
+    /// asked for and when it was granted.
     ///
     /// # Errors
     /// What the hub refuses, or the network does.
-    pub async fn subscribe(&mut self, clock: &Clock, filters: &[String]) -> Result<Option<Span>, Failure> {
-        if filters.is_empty() || self.session.is_resumed() {
+    pub async fn subscribe(
+        &mut self,
+        clock: &Clock,
+        filters: &[(String, net::Qos)],
+        before: Before,
+    ) -> Result<Option<Span>, Failure> {
+        let subscribes = match self.habits.subscribing.when {
+            Subscribe::IfForgotten => !self.session.is_resumed(),
+            Subscribe::Once => before == Before::Nothing,
+            Subscribe::AfterLoss => before != Before::Renewal,
+            Subscribe::Always => true,
+        };
+        if !subscribes || filters.is_empty() {
             return Ok(None);
         }
         let early = &mut self.aside.get_or_insert_default().early;
-        self.session.subscribe_to(clock, filters, early).await.map(Some)
+        let at_once = if self.habits.subscribing.is_one_by_one { 1 } else { filters.len() };
+        let mut whole: Option<Span> = None;
+        for filters in filters.chunks(at_once) {
+            let (started, finished) = self.session.subscribe(clock, filters, early).await?;
+            whole = Some((whole.map_or(started, |(first, _)| first), finished));
+        }
+        Ok(whole)
+    }
+
+    /// The id of the next request about the twin; `None` for devices that count them over all connections.
+    pub fn request_id(&mut self) -> Option<String> {
+        match self.habits.request_ids {
+            RequestIds::Counted => None,
+            RequestIds::PacketId => Some(self.free_packet_id().to_string()),
+            RequestIds::Uuid => Some(uuid(&mut self.draws)),
+        }
+    }
+
+    /// Tells the hub what a method answers.
+    ///
+    /// # Errors
+    /// As [`Self::tell`].
+    pub fn reply(&mut self, clock: &Clock, topic: &str, body: &[u8]) -> Result<Option<u16>, Failure> {
+        let qos = self.habits.reply_qos;
+        if self.counts_all && qos == Qos::AtMostOnce {
+            self.free_packet_id();
+        }
+        self.tell(clock, topic, body, qos)
     }
 
     /// Tells the hub something that is no message of the device; with QoS 1, gives the packet id that
@@ -285,6 +342,7 @@ const MAX_UNCONFIRMED: usize = 2_000;
 #[derive(Debug, Clone)]
 pub struct Bag {
     qos: Qos,
+    habits: BagHabits,
     /// System properties but the message id, percent-encoded, as they follow it.
     system: Box<str>,
     properties: Vec<Property>,
@@ -299,34 +357,46 @@ struct Property {
 
 impl Bag {
     /// That of `payload`, sent with `qos`.
-    pub fn of(payload: &Payload, qos: Qos) -> Self {
+    pub fn of(payload: &Payload, qos: Qos, habits: BagHabits) -> Self {
         let mut system = String::new();
-        mqtt::append_property(&mut system, 0, system_property::CONTENT_TYPE, payload.content_type());
+        let mut append = |property| mqtt::append_property_as(&mut system, 0, property, habits.spelling);
+        append((system_property::CONTENT_TYPE, payload.content_type()));
         if let Some(encoding) = payload.content_encoding() {
-            mqtt::append_property(&mut system, 0, system_property::CONTENT_ENCODING, encoding);
+            append((system_property::CONTENT_ENCODING, encoding));
         }
         let property = |property: &crate::payload::Property| Property {
             name: property.name.clone(),
             constant: property.value.constant().map(Into::into),
         };
-        Self { qos, system: system.into(), properties: payload.properties().iter().map(property).collect() }
+        let properties = payload.properties().iter().map(property).collect();
+        Self { qos, habits, system: system.into(), properties }
     }
 
-    /// Appends the topic of a message: system properties first, as the SDKs have it.
+    /// Appends the topic of a message.
     fn write_topic(&self, topic: &mut String, prefix: &str, message: &Message<'_>) {
         topic.push_str(prefix);
         let start = topic.len();
+        if self.habits.is_application_first {
+            self.append_application(topic, start, message);
+        }
         // Templates render to printable ASCII; anything else would be a bug that the hub may see.
         let id = String::from_utf8_lossy(message.rendered.message_id());
-        mqtt::append_property(topic, start, system_property::MESSAGE_ID, &id);
+        let id = (system_property::MESSAGE_ID, &*id);
+        mqtt::append_property_as(topic, start, id, self.habits.spelling);
         topic.push('&');
         topic.push_str(&self.system);
+        if !self.habits.is_application_first {
+            self.append_application(topic, start, message);
+        }
+    }
+
+    fn append_application(&self, topic: &mut String, start: usize, message: &Message<'_>) {
         for (property, value) in self.properties.iter().zip(message.rendered.values()) {
             let value = match &property.constant {
                 Some(constant) => std::borrow::Cow::Borrowed(&**constant),
                 None => String::from_utf8_lossy(value),
             };
-            mqtt::append_property(topic, start, &property.name, &value);
+            mqtt::append_property_as(topic, start, (&property.name, &value), self.habits.spelling);
         }
     }
 }

@@ -77,7 +77,7 @@ pub static FLEET: Table = Table {
             "behave",
             Shape::Choice { names: &["muster", "python-sdk", "node-sdk", "c-sdk"], later: &[] },
             "\"python-sdk\"",
-            "Whose habits devices have: names, details of requests, waits, keep-alive, rhythm of reconnects, life of tokens; muster's own by default. Other keys of the fleet go before it.",
+            "Whose habits devices have: names, details of requests, waits, deadlines, keep-alive, rhythm of reconnects, life of tokens; muster's own by default. Other keys of the fleet go before it.",
         )
         .default("\"muster\""),
         Key::new(
@@ -223,12 +223,27 @@ pub static DEADLINE: Table = Table {
     name: "[fleet.NAME.deadline]",
     about: "Until when a step must be done, counted from when it is due; at most 1h.",
     keys: &[
-        Key::new("register", STEP_DEADLINE, "\"60s\"", "To be assigned to a hub; 60s by default.")
-            .default("\"60s\""),
-        Key::new("connect", STEP_DEADLINE, "\"30s\"", "To be connected to the hub; 30s by default.")
-            .default("\"30s\""),
-        Key::new("send", STEP_DEADLINE, "\"30s\"", "To have a message acknowledged; 30s by default.")
-            .default("\"30s\""),
+        Key::new(
+            "register",
+            STEP_DEADLINE,
+            "\"60s\"",
+            "To be assigned to a hub; 60s by default, or as `behave` has it.",
+        )
+        .default("\"60s\""),
+        Key::new(
+            "connect",
+            STEP_DEADLINE,
+            "\"30s\"",
+            "To be connected to the hub; 30s by default, or as `behave` has it.",
+        )
+        .default("\"30s\""),
+        Key::new(
+            "send",
+            STEP_DEADLINE,
+            "\"30s\"",
+            "To have a message acknowledged; 30s by default, or as `behave` has it.",
+        )
+        .default("\"30s\""),
     ],
     later: &[],
     one_of: &[],
@@ -243,7 +258,7 @@ pub static TOKEN: Table = Table {
             "lifetime",
             LIFETIME,
             "\"10m\"",
-            "From the instant a token is made, by the device's clock; 1h by default.",
+            "From the instant a token is made, by the device's clock; 1h by default, and for DPS as `behave` has it.",
         )
         .default("\"1h\""),
         Key::new(
