@@ -216,11 +216,11 @@ impl Session {
         (self.last_packet_id, self.wrapped) = (id, true);
     }
 
-    /// Begins to count where devices of that habit do.
-    pub(super) fn begin_packet_ids(&mut self, habit: PacketIds, draws: &mut rng::Stream) {
+    /// Begins to count where devices of that habit do on their first connection to a hub, or on one to DPS.
+    pub(super) fn begin_packet_ids(&mut self, habit: PacketIds, is_hub: bool, draws: &mut rng::Stream) {
         match habit {
             PacketIds::FromOne => {}
-            PacketIds::FromTwo => self.last_packet_id = 1,
+            PacketIds::CountAll => self.last_packet_id = is_hub.into(),
             PacketIds::Random => self.continue_after(draws.bits() as u16),
         }
     }

@@ -74,7 +74,7 @@ impl DpsMqtt {
             keep_alive_s,
         };
         let (mut session, connect) = Session::open(stream, clock, &greeting).await?;
-        session.begin_packet_ids(habits.packet_ids, &mut draws);
+        session.begin_packet_ids(habits.packet_ids, false, &mut draws);
         let wanted = [(mqtt::DPS_RESPONSES.to_owned(), Qos::AtLeastOnce)];
         let subscribe = session.subscribe(clock, &wanted, &mut VecDeque::new()).await?;
         let registration_id = registration_id.into();

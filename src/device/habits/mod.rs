@@ -3,7 +3,7 @@
 //!
 //! Sources: the SDKs observed against a capture server, and their code: Python azure-iot-device 2.14.0 (OBS), Node
 //! azure-iot-device 1.18.4 with azure-iot-provisioning-device 1.9.1 (OBS), and azure-iot-sdk-c at its release 1.15.0
-//! (provisioning_client, iothub_client, and the c-utility, umqtt and uhttp that belong to it, read).
+//! (provisioning_client, iothub_client, and the c-utility, umqtt and uhttp that belong to it, read; over MQTT captured too).
 //!
 //! What devices do not do as their SDK does, and why:
 //!
@@ -123,8 +123,8 @@ pub struct Deadlines {
 pub enum PacketIds {
     /// 1, 2, 3, ... over all connections.
     FromOne,
-    /// 2, 3, 4, ... over all connections to a service; messages of QoS 0 count, although they tell none.
-    FromTwo,
+    /// At DPS 1, 2, 3, ..., at a hub 2, 3, 4, ... over all connections; messages of QoS 0 count, although they tell none.
+    CountAll,
     /// Counted up from a random one, anew on each connection.
     Random,
 }

@@ -352,7 +352,7 @@ pub(super) static C: Habits = Habits {
     // At 80 % of its life.
     renew_before: Duration::from_secs(720),
     only_tls12: false,
-    packet_ids: PacketIds::FromTwo,
+    packet_ids: PacketIds::CountAll,
     websocket: WebSocketHabits { subprotocol: "MQTT", names_port: true, has_origin: false },
     waits: Waits::C,
     // PROV_DEFAULT_TIMEOUT of prov_device_ll_client.c; DEFAULT_CONNACK_TIMEOUT and TELEMETRY_MSG_TIMEOUT_MIN of

@@ -111,7 +111,7 @@ impl HubMqtt {
         let (mut session, connect) = Session::open(stream, clock, &greeting).await?;
         session.write_late();
         match opening.last_packet_id {
-            0 => session.begin_packet_ids(*packet_ids, &mut opening.draws),
+            0 => session.begin_packet_ids(*packet_ids, true, &mut opening.draws),
             last => session.continue_after(last),
         }
         let topic = match opening.topic {
@@ -126,7 +126,7 @@ impl HubMqtt {
             unwritten: VecDeque::new(),
             confirmed_any: false,
             habits: hub,
-            counts_all: *packet_ids == PacketIds::FromTwo,
+            counts_all: *packet_ids == PacketIds::CountAll,
             draws: opening.draws,
             aside: None,
         };
