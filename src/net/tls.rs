@@ -41,37 +41,29 @@ pub trait Session: Unpin {
     fn has_to_send(&self) -> bool;
 }
 
-impl Session for UnbufferedClientConnection {
-    type Data = ClientConnectionData;
+/// Rustls has both sides' methods by the same names, and no trait for them.
+macro_rules! session {
+    ($side:ty, $data:ty) => {
+        impl Session for $side {
+            type Data = $data;
 
-    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
-        self.process_tls_records(incoming)
-    }
+            fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+                self.process_tls_records(incoming)
+            }
 
-    fn is_handshaking(&self) -> bool {
-        (**self).is_handshaking()
-    }
+            fn is_handshaking(&self) -> bool {
+                (**self).is_handshaking()
+            }
 
-    fn has_to_send(&self) -> bool {
-        self.wants_write()
-    }
+            fn has_to_send(&self) -> bool {
+                self.wants_write()
+            }
+        }
+    };
 }
 
-impl Session for UnbufferedServerConnection {
-    type Data = ServerConnectionData;
-
-    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
-        self.process_tls_records(incoming)
-    }
-
-    fn is_handshaking(&self) -> bool {
-        (**self).is_handshaking()
-    }
-
-    fn has_to_send(&self) -> bool {
-        self.wants_write()
-    }
-}
+session!(UnbufferedClientConnection, ClientConnectionData);
+session!(UnbufferedServerConnection, ServerConnectionData);
 
 /// A TLS session over `I`.
 pub struct Tls<S, I> {
