@@ -149,28 +149,22 @@ fn suit_protocols(resolved: &mut Vec<Resolved>, plan: &Plan) {
         let fleet = format!("fleet.{}.", population.name);
         resolved.retain_mut(|key| {
             let Some(name) = key.path.strip_prefix(&fleet) else { return true };
+            if key.origin != ResolvedOrigin::Default {
+                return true;
+            }
+            let of_its_habits = match name {
+                "keep_alive" => Some(population.keep_alive),
+                "deadline.register" => Some(population.deadlines.register),
+                "deadline.connect" => Some(population.deadlines.connect),
+                "deadline.send" => Some(population.deadlines.send),
+                "token.renew_before" => Some(population.token.renew_before),
+                _ => None,
+            };
+            if let Some(duration) = of_its_habits {
+                key.value = as_written(&key.value, duration);
+            }
             match name {
-                _ if key.origin != ResolvedOrigin::Default => true,
-                "keep_alive" => {
-                    key.value = as_written(&key.value, population.keep_alive);
-                    speaks_mqtt
-                }
-                "deadline.register" => {
-                    key.value = as_written(&key.value, population.deadlines.register);
-                    true
-                }
-                "deadline.connect" => {
-                    key.value = as_written(&key.value, population.deadlines.connect);
-                    true
-                }
-                "deadline.send" => {
-                    key.value = as_written(&key.value, population.deadlines.send);
-                    true
-                }
-                "token.renew_before" => {
-                    key.value = as_written(&key.value, population.token.renew_before);
-                    true
-                }
+                "keep_alive" => speaks_mqtt,
                 "keep_connection" | "c2d.poll_every" => is_https,
                 "telemetry.resend" => !is_https && confirms,
                 "telemetry.in_flight" if is_https => {
